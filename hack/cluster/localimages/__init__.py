@@ -1,0 +1,1 @@
+"""Building and pushing the operator's and the runtime's images."""

@@ -1,0 +1,158 @@
+"""`make test`: every tier, with the counts of each.
+
+Two lanes run side by side, for most tests wait for something: one with servers of its own, one in the real cluster.
+What takes the cluster down comes last, alone.
+
+A tier that fails does not stop the others: one run tells everything. A skipped test counts as a failure: what cannot
+run is said in the README, not passed over. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "out/tests"
+
+
+@dataclass(frozen=True)
+class Tier:
+    name: str
+    environment: str
+    """The Python environment that it runs in: operator or runtime."""
+    paths: tuple[str, ...]
+    what: str
+    lane: str
+    """Tiers of a lane run one after the other; the lane `alone` runs when the others are through."""
+    local_only: bool = False
+    """Needs the cluster of hack/cluster: not run against a cluster that SLIPWAY_KUBECONFIG names."""
+
+
+UNIT = "pure parts of the operator, the local cluster's and the images' own"
+TIERS = (
+    Tier("unit", "operator", ("tests/unit", "tests/cluster/unit"), UNIT, "own"),
+    Tier("golden", "operator", ("tests/golden",), "manifests, byte by byte", "own"),
+    Tier("contract", "operator", ("tests/contract",), "operator, runtime, chart and README agree", "own"),
+    Tier("apiserver", "operator", ("tests/apiserver",), "a real kube-apiserver; no kubelet", "own"),
+    Tier("runtime", "runtime", ("tests/runtime",), "a real server process and real clients", "own"),
+    Tier("e2e", "runtime", ("tests/e2e",), "the whole in a real cluster, installed by Helm", "cluster"),
+    Tier(
+        "cluster",
+        "operator",
+        ("tests/cluster", "--ignore=tests/cluster/unit"),
+        "the local cluster itself, killed and started again",
+        "alone",
+        local_only=True,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+
+    @property
+    def good(self) -> bool:
+        return self.passed > 0 and not self.failed and not self.skipped
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="hack/tests", description="Runs the tiers of tests.")
+    parser.add_argument("tiers", nargs="*", metavar="TIER", help=f"all by default: {', '.join(t.name for t in TIERS)}")
+    names = parser.parse_args().tiers
+    unknown = set(names) - {tier.name for tier in TIERS}
+    if unknown:
+        parser.error(f"no such tier: {', '.join(sorted(unknown))}; there are {', '.join(t.name for t in TIERS)}")
+    foreign = "SLIPWAY_KUBECONFIG" in os.environ
+    chosen = [tier for tier in TIERS if not names or tier.name in names]
+    for tier in [tier for tier in chosen if tier.local_only and foreign]:
+        print(f"{tier.name}: not run, it is about the local cluster and SLIPWAY_KUBECONFIG names another", flush=True)
+        chosen.remove(tier)
+    ours = not foreign and not cluster("status")
+    started = time.monotonic()
+    results: dict[str, Counts] = {}
+    with ThreadPoolExecutor() as lanes:
+        running = [lanes.submit(run_lane, [t for t in chosen if t.lane == lane]) for lane in ("own", "cluster")]
+        for lane in running:
+            results |= lane.result()
+    results |= run_lane([tier for tier in chosen if tier.lane == "alone"])
+    if ours:
+        cluster("down")
+    return summary({tier.name: results[tier.name] for tier in chosen}, time.monotonic() - started)
+
+
+def cluster(command: str) -> bool:
+    """Asks hack/cluster; whether it said yes. A cluster that did not run before the tests does not run after them."""
+    words = [sys.executable, "hack/cluster", command]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+def run_lane(tiers: Sequence[Tier]) -> dict[str, Counts]:
+    return {tier.name: run(tier) for tier in tiers}
+
+
+def run(tier: Tier) -> Counts:
+    """Shows pytest's lines as they come, with the tier's name before each."""
+    print(f"[{tier.name}] begins: {tier.what}", flush=True)
+    OUT.mkdir(parents=True, exist_ok=True)
+    report = OUT / f"{tier.name}.xml"
+    report.unlink(missing_ok=True)
+    python = ROOT / f".venv/{tier.environment}/bin/python"
+    # What is marked `full` runs by `make faults-full`.
+    command = [
+        str(python),
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "not full",
+        "--durations=5",
+        f"--junitxml={report}",
+        *tier.paths,
+    ]
+    started = time.monotonic()
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None  # noqa: S101 - asked for a line above
+        for line in process.stdout:
+            print(f"[{tier.name}] {line.rstrip()}", flush=True)
+    return counted(report, process.returncode, time.monotonic() - started)
+
+
+def counted(report: Path, code: int, seconds: float) -> Counts:
+    """From pytest's own report. A run that ended badly without one is a failure, whatever it had counted."""
+    if not report.exists():
+        return Counts(0, 1, 0, seconds)
+    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314 - written by pytest a moment ago
+    total = bad = skipped = 0
+    for suite in suites:
+        total += int(suite.get("tests", 0))
+        bad += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped += int(suite.get("skipped", 0))
+    failed = bad or (1 if code else 0)
+    return Counts(total - bad - skipped, failed, skipped, seconds)
+
+
+def summary(results: dict[str, Counts], seconds: float) -> int:
+    print("\ntier        passed  failed  skipped   seconds")
+    for name, counts in results.items():
+        print(f"{name:10} {counts.passed:7} {counts.failed:7} {counts.skipped:8} {counts.seconds:9.0f}")
+    total = [sum(getattr(c, part) for c in results.values()) for part in ("passed", "failed", "skipped")]
+    print(f"{'all':10} {total[0]:7} {total[1]:7} {total[2]:8} {seconds:9.0f}\n")
+    print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
+    return 0 if results and all(counts.good for counts in results.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Kind-independent machinery: which key is looked at when, and by whom."""

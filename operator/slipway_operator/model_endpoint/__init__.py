@@ -1,0 +1,1 @@
+"""ModelEndpoint: spec → render → plan → status, told in order by reconcile."""

@@ -1,0 +1,122 @@
+"""The errors of the runtime, as one tree.
+
+    ModelFault                  the model cannot be served: shown in /status, tried again later
+    RequestError                one request cannot be answered; each kind has its status in serve/errors.py
+    ├── InvalidInput            the caller can mend it: names the field
+    ├── BodyTooLarge            more bytes or items than the limits allow
+    ├── UnsupportedEncoding     a compressed body
+    ├── NotFound                a task or model that is not served here
+    ├── Overloaded              the queue is full
+    ├── ModelLoading            held as long as allowed, still loading
+    ├── ModelUnavailable        the model failed to load
+    ├── DeadlineExceeded        not answered within the request's time
+    └── InferenceFailed         the forward failed on this input
+
+Texts are for the person on call: they name the object, the field, the value, what is allowed and what to do next.
+They never hold tokens, inputs or internal paths.
+"""
+
+from __future__ import annotations
+
+# Reasons of /status, and the exit codes that jobs use for them (design.md section 4).
+REASON_CODES = {
+    "BadConfiguration": 64,
+    "TaskNotSupported": 64,
+    "ModelNotFound": 67,
+    "ModelGated": 67,
+    "SourceUnreachable": 67,
+    "UnsafeFormat": 68,
+    "ModelCorrupt": 68,
+    "NoSpace": 69,
+}
+
+
+class ModelFault(Exception):
+    """Why the model cannot be served: a reason of REASON_CODES, a sentence, and the field of the spec it is about."""
+
+    def __init__(self, reason: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.code = REASON_CODES[reason]
+        self.message = message
+        self.param = param
+
+
+class RequestError(Exception):
+    """One request cannot be answered. `kind` is the error_type of the wire formats that have one."""
+
+    kind = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidInput(RequestError):
+    """A field of the request is missing, of a wrong type, or out of range."""
+
+    kind = "validation"
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class BodyTooLarge(RequestError):
+    """The body has more bytes than allowed."""
+
+    kind = "validation"
+
+
+class UnsupportedEncoding(RequestError):
+    """The body is compressed or not of a media type that is read here."""
+
+    kind = "validation"
+
+
+class NotFound(RequestError):
+    """The task or the model that the path names is not served here."""
+
+    kind = "not_found"
+
+
+class Overloaded(RequestError):
+    """The queue is full; `retry_after` is an estimate in seconds of when it has drained."""
+
+    kind = "overloaded"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ModelLoading(RequestError):
+    """Still loading after the request was held; `estimated_time` in seconds."""
+
+    kind = "loading"
+
+    def __init__(self, message: str, estimated_time: float) -> None:
+        super().__init__(message)
+        self.estimated_time = estimated_time
+
+
+class ModelUnavailable(RequestError):
+    """The model failed to load; `retry_after` is when it is tried again."""
+
+    kind = "unavailable"
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(RequestError):
+    """Not answered within the request's time."""
+
+    kind = "timeout"
+
+
+class InferenceFailed(RequestError):
+    """The forward failed on this input. The cause is logged, never sent: it may quote the input or internals."""
+
+    kind = "generation"

@@ -1,0 +1,74 @@
+"""The admin port: /livez /readyz /startupz /metrics /status. On no Service; a NetworkPolicy admits the operator and
+scrapers.
+
+Live: the loop answers and its background work runs. Ready: a forward has worked, until SIGTERM. Started: the process
+answers. A full queue or a failed load never makes the process not live: a restart would mend neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+from prometheus_client import generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from slipway_runtime.serve.lifecycle import describe
+from slipway_runtime.serve.queue import Queue
+from slipway_runtime.serve.service import Service
+
+
+class Admin:
+    """The handlers; `dead` returns why background work has ended, or None."""
+
+    def __init__(self, service: Service, queue: Queue, dead: Callable[[], str | None]) -> None:
+        self._service = service
+        self._queue = queue
+        self._dead = dead
+
+    async def livez(self, _: Request) -> Response:
+        why = self._dead()
+        return PlainTextResponse(why or "ok", 503 if why else 200)
+
+    async def readyz(self, _: Request) -> Response:
+        stage = self._service.lifecycle.stage
+        return PlainTextResponse("ok" if stage == "Ready" else stage, 200 if stage == "Ready" else 503)
+
+    async def startupz(self, _: Request) -> Response:
+        return PlainTextResponse("ok")
+
+    async def metrics(self, _: Request) -> Response:
+        metrics = self._service.metrics
+        metrics.queue_size.set(len(self._queue))
+        metrics.queue_tokens.set(self._queue.tokens)
+        metrics.ready.set(self._service.lifecycle.stage == "Ready")
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+    async def status(self, _: Request) -> Response:
+        age = self._service.last_request_age
+        content: dict[str, Any] = {
+            **describe(self._service.lifecycle),
+            "inFlight": self._service.in_flight,
+            "queued": len(self._queue),
+            "lastRequestAge": round(age, 1) if age is not None else None,
+        }
+        return Response(orjson.dumps(content), media_type="application/json")
+
+
+def build(service: Service, queue: Queue, dead: Callable[[], str | None]) -> Starlette:
+    """The admin application."""
+    admin = Admin(service, queue, dead)
+    return Starlette(
+        routes=[
+            Route("/livez", admin.livez),
+            Route("/readyz", admin.readyz),
+            Route("/startupz", admin.startupz),
+            Route("/metrics", admin.metrics),
+            Route("/status", admin.status),
+        ]
+    )

@@ -1,0 +1,118 @@
+"""The API on port 8080: every route in one list."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import orjson
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from slipway_runtime import __version__
+from slipway_runtime.serve.dialects.huggingface import HuggingFace
+from slipway_runtime.serve.http import TaskEndpoint
+from slipway_runtime.serve.middleware import Observe
+from slipway_runtime.serve.service import Service
+
+
+def build(service: Service) -> ASGIApp:
+    """The whole application."""
+    huggingface = TaskEndpoint(service, HuggingFace())
+    info = Info(service)
+    app = Starlette(
+        routes=[
+            _route("/", huggingface, "POST"),
+            _route("/pipeline/{task}", huggingface, "POST"),
+            _route("/pipeline/{task}/{model:path}", huggingface, "POST"),
+            _route("/models/{model:path}/pipeline/{task}", huggingface, "POST"),
+            _route("/models/{model:path}", huggingface, "POST"),
+            _route("/", info.root, "GET"),
+            _route("/health", info.health, "GET"),
+            _route("/info", info.info, "GET"),
+        ],
+        exception_handlers={HTTPException: _http_error},
+    )
+    app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
+    return Observe(app, service.metrics, service.lifecycle)
+
+
+class Info:
+    """What the server says of itself."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def root(self, _: Request) -> Response:
+        settings, lifecycle = self._service.settings, self._service.lifecycle
+        return _json(
+            {
+                "endpoint": settings.endpoint or None,
+                "model": settings.model_name,
+                "task": lifecycle.loaded.task if lifecycle.loaded else None,
+                "stage": lifecycle.stage,
+                "usage": 'POST {"inputs": …} to /',
+            }
+        )
+
+    async def health(self, _: Request) -> Response:
+        """200 when a request would be answered now, else 503 with the stage."""
+        lifecycle = self._service.lifecycle
+        ready = lifecycle.stage == "Ready"
+        return _json({"status": "ok" if ready else lifecycle.stage.lower()}, 200 if ready else 503)
+
+    async def info(self, _: Request) -> Response:
+        """Names as text-generation-inference and text-embeddings-inference have them in /info."""
+        settings, lifecycle = self._service.settings, self._service.lifecycle
+        loaded, artifact = lifecycle.loaded, lifecycle.artifact
+        return _json(
+            {
+                "model_id": artifact.id if artifact else settings.model_name,
+                "model_sha": artifact.revision if artifact else None,
+                "model_pipeline_tag": loaded.task if loaded else None,
+                "task": loaded.task if loaded else None,
+                "tasks": list(loaded.adapters) if loaded else [],
+                "endpoint": settings.endpoint or None,
+                "device": loaded.device if loaded else None,
+                "parameters": loaded.parameters if loaded else None,
+                "max_input_length": loaded.max_input_tokens if loaded else None,
+                "max_client_batch_size": settings.max_inputs,
+                "max_concurrent_requests": settings.max_requests,
+                "max_batch_tokens": settings.max_batch_tokens,
+                "max_body_bytes": settings.max_body_bytes,
+                "router": "slipway",
+                "version": __version__,
+            }
+        )
+
+
+def _route(path: str, endpoint: ASGIApp | Callable[[Request], Awaitable[Response]], method: str) -> Route:
+    inner = Route(path, endpoint, methods=[method])
+    app = inner.app
+
+    async def named(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["slipway.route"] = path
+        await app(scope, receive, send)
+
+    inner.app = named
+    return inner
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """404 and 405 in the same shape as every other error."""
+    assert isinstance(error, HTTPException)  # noqa: S101 - the handler is registered for it alone
+    texts = {
+        404: "no such route; POST to /, GET /health or /info",
+        405: f"{request.method} is not served on this route",
+    }
+    headers = dict(error.headers or {})
+    return _json(
+        {"error": texts.get(error.status_code, error.detail), "error_type": "not_found"}, error.status_code, headers
+    )
+
+
+def _json(content: dict[str, object], status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(orjson.dumps(content), status, headers, media_type="application/json")

@@ -1,0 +1,75 @@
+"""Sockets and uvicorn, without uvicorn's signal handling.
+
+It closes listeners at once, while callers are still on their way.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp
+
+MAX_HEADER_BYTES = 64 * 1024
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. An empty host: all addresses, IPv6 and IPv4 where the machine has both. Raises OSError."""
+    if host:
+        return _bind(socket.AF_INET6 if ":" in host else socket.AF_INET, host, port)
+    if socket.has_dualstack_ipv6():
+        try:
+            return _bind(socket.AF_INET6, "::", port, dual=True)
+        except OSError as error:
+            if error.errno not in _NO_IPV6:
+                raise
+    return _bind(socket.AF_INET, "0.0.0.0", port)
+
+
+# EAFNOSUPPORT, EADDRNOTAVAIL: a kernel or a pod without IPv6
+_NO_IPV6 = (97, 99)
+
+
+def _bind(family: socket.AddressFamily, host: str, port: int, *, dual: bool = False) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if dual:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((host, port))
+        sock.listen(2048)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server on a socket that is ours, stopped by `should_exit`."""
+
+    def __init__(self, app: ASGIApp, *, drain_seconds: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                date_header=True,
+                proxy_headers=False,
+                timeout_keep_alive=75,
+                timeout_graceful_shutdown=max(1, round(drain_seconds)),
+                backlog=2048,
+                h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+            )
+        )
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, Any, None]:
+        """None: process.py handles SIGTERM for both servers."""
+        yield

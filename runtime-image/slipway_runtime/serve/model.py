@@ -1,0 +1,101 @@
+"""The steps of one load, wired to the real fetch, import and forward."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from pathlib import Path
+from typing import Any, TypeVar
+
+from slipway_runtime.artifacts import Artifact
+from slipway_runtime.artifacts.folder import open_folder
+from slipway_runtime.artifacts.hub import HubSource, fetch
+from slipway_runtime.artifacts.progress import Progress
+from slipway_runtime.errors import ModelFault
+from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.lifecycle import Steps
+from slipway_runtime.settings import Settings
+from slipway_runtime.tasks.adapter import Limits, Loaded
+from slipway_runtime.tasks.detect import choose_task
+from slipway_runtime.tasks.table import TASKS
+
+T = TypeVar("T")
+
+
+def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor) -> Steps:
+    """Steps for `settings`; with `fault`, every attempt ends with it (a configuration that cannot be used)."""
+    imported = _in_thread(_import, "import")
+    limits = Limits(max_inputs=settings.max_inputs, max_input_tokens=settings.max_input_tokens)
+
+    def check(config: dict[str, Any], modules: tuple[str, ...]) -> None:
+        choose_task(settings.task, config, modules, settings.model_name)  # before gigabytes are fetched for nothing
+
+    def fetch_now(progress: Progress) -> Artifact:
+        if fault is not None:
+            raise fault
+        cache = Path(settings.cache_dir)
+        if settings.model_path:
+            return open_folder(settings.model_path, cache, check)
+        source = HubSource(settings.model_id, settings.model_revision, settings.hf_endpoint, settings.token_file, cache)
+        return fetch(source, progress, check)
+
+    def load_now(artifact: Artifact) -> Loaded:
+        task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)
+        loaded: Loaded = importlib.import_module(TASKS[task].module).load(artifact, limits)
+        return loaded
+
+    def warm_up_now(loaded: Loaded) -> None:
+        for adapter in loaded.adapters.values():
+            for outcome in run_batch(adapter.warmup()):
+                if isinstance(outcome, Exception):
+                    raise ModelFault(
+                        "ModelCorrupt", f"{settings.model_name}: a first forward failed; the log has the place", "model"
+                    )
+
+    async def load(artifact: Artifact) -> Loaded:
+        await asyncio.wrap_future(imported)
+        return await asyncio.get_running_loop().run_in_executor(inference, load_now, artifact)
+
+    async def warm_up(loaded: Loaded) -> None:
+        await asyncio.get_running_loop().run_in_executor(inference, warm_up_now, loaded)
+
+    async def fetch_in_thread(progress: Progress) -> Artifact:
+        return await asyncio.wrap_future(_in_thread(lambda: fetch_now(progress), "fetch"))
+
+    return Steps(fetch_in_thread, load, warm_up, lambda: _content(settings.token_file))
+
+
+def _import() -> None:
+    """What every load needs, beside the event loop and the download. Threads are set by variables (cpu.py)."""
+    import transformers  # noqa: PLC0415 - this is the one place that decides when
+    import transformers.modeling_utils  # noqa: PLC0415
+
+    import slipway_runtime.tasks.loading  # noqa: F401, PLC0415
+
+    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _in_thread(work: Callable[[], T], name: str) -> Future[T]:
+    """Run in a daemon thread: unlike a pool's, it does not hold up an exit in the middle of a download or an import."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # whoever waits may stop waiting; the work itself is not cancelled
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # handed to whoever waits
+            done.set_exception(error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return done
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        return Path(path).read_bytes() if path else None
+    except OSError:
+        return None

@@ -1,0 +1,137 @@
+"""The server process: sockets first, then everything else.
+
+1. bind both ports
+2. answer on them, while torch is imported in one thread and the model fetched in another
+3. load, warm up, Ready
+4. SIGTERM: unready, accept a moment longer, finish what is in flight, exit 0
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import uvloop
+
+from slipway_runtime import cpu
+from slipway_runtime.errors import ModelFault
+from slipway_runtime.serve import admin, app
+from slipway_runtime.serve.batcher import Batcher
+from slipway_runtime.serve.lifecycle import Lifecycle
+from slipway_runtime.serve.listening import Server, listen
+from slipway_runtime.serve.logs import configure, event, logger
+from slipway_runtime.serve.metrics import Metrics
+from slipway_runtime.serve.model import steps_for
+from slipway_runtime.serve.queue import Queue
+from slipway_runtime.serve.service import Service
+from slipway_runtime.settings import Settings, SettingsError
+
+
+def run(env: Mapping[str, str] | None = None) -> int:
+    """Serve until SIGTERM; returns the exit code."""
+    configure()
+    env = os.environ if env is None else env
+    fault = None
+    try:
+        settings = Settings.from_env(env)
+    except SettingsError as error:
+        # Still alive and unready, with the sentence in /status: an exit would only make the pod crash for ever.
+        fault = ModelFault("BadConfiguration", str(error), "env")
+        settings = error.usable
+    try:
+        sockets = [listen(settings.host, port) for port in (settings.http_port, settings.admin_port)]
+    except OSError as error:
+        ports = f"{settings.http_port} and {settings.admin_port}"
+        return _last_word(settings, 64, "BadConfiguration", f"ports {ports} cannot be opened ({error.strerror})")
+    threads = cpu.threads(settings.threads)
+    cpu.set_thread_variables(os.environ, threads)
+    os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
+    # Its warnings hold whole URLs, which may be signed; what matters of them becomes a fault in our own words.
+    os.environ["HF_HUB_VERBOSITY"] = "critical"
+    os.environ["HF_ENDPOINT"] = settings.hf_endpoint
+    os.environ.setdefault("HF_HOME", f"{settings.cache_dir}/huggingface")  # the root file system is read-only
+    event("listening", http=sockets[0].getsockname()[1], admin=sockets[1].getsockname()[1], threads=threads)
+    try:
+        uvloop.run(Process(settings, fault, threads).serve(*sockets))
+    except Exception as error:
+        logger.error("the server ended", exc_info=error)
+        code = _last_word(settings, 1, "InternalError", f"the server ended ({type(error).__name__}); see its log")
+    else:
+        event("stopped")
+        code = 0
+    # Threads that still run a forward or an import must not hold the exit up; everything that had to be said was said.
+    sys.stdout.flush()
+    os._exit(code)
+
+
+def _last_word(settings: Settings, code: int, reason: str, message: str) -> int:
+    """The termination message that the operator reads from the pod's status; returns the exit code."""
+    word = {"code": code, "reason": reason, "message": message, "param": None}
+    event("fatal", reason=reason, detail=message)
+    try:
+        Path(settings.termination_log).write_bytes(orjson.dumps(word)[:4096])
+    except OSError:
+        event("the termination message could not be written")
+    return code
+
+
+@dataclass
+class Process:
+    """One event loop's objects."""
+
+    settings: Settings
+    fault: ModelFault | None
+    threads: int
+
+    async def serve(self, http: socket.socket, admin_socket: socket.socket) -> None:
+        """Until SIGTERM or SIGINT has been drained."""
+        settings = self.settings
+        inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
+        workers = ThreadPoolExecutor(max(2, self.threads), thread_name_prefix="worker")
+        metrics, queue = Metrics(), Queue(settings.max_queue_tokens)
+        lifecycle = Lifecycle(
+            steps_for(settings, self.fault, inference),
+            retry_seconds=settings.retry_seconds,
+            retry_max_seconds=settings.retry_max_seconds,
+        )
+        service = Service(settings, lifecycle, queue, workers, metrics)
+        batcher = Batcher(queue, inference, metrics, budget=settings.max_batch_tokens)
+        background = [
+            asyncio.create_task(lifecycle.run(), name="lifecycle"),
+            asyncio.create_task(batcher.run(), name="batcher"),
+        ]
+
+        def dead() -> str | None:
+            if background[1].done():
+                return "the batcher has ended"
+            ended = background[0].done() and lifecycle.loaded is None and lifecycle.stage != "Draining"
+            return "loading has ended without a model" if ended else None
+
+        api = Server(app.build(service), drain_seconds=settings.drain_seconds)
+        probes = Server(admin.build(service, queue, dead), drain_seconds=1)
+        stop = asyncio.Event()
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(sig, stop.set)
+        api_task = asyncio.create_task(api.serve([http]))
+        probes_task = asyncio.create_task(probes.serve([admin_socket]))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((stopped, api_task, probes_task), return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            raise RuntimeError("a listener ended by itself")
+        event("draining", inFlight=service.in_flight)
+        await lifecycle.drain()
+        await asyncio.sleep(settings.unready_seconds)
+        api.should_exit = True
+        await api_task
+        probes.should_exit = True
+        await probes_task
+        for task in background:
+            task.cancel()

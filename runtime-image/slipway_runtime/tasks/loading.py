@@ -1,0 +1,119 @@
+"""Load a checked folder into memory: config, tokenizer, weights. Never reaches for the network.
+
+`use_safetensors`, `trust_remote_code=False` and `local_files_only` are all passed explicitly, although artifacts/ has
+already refused what they guard against.
+"""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoTokenizer
+
+from slipway_runtime.artifacts import Artifact
+from slipway_runtime.errors import ModelFault
+from slipway_runtime.tasks.adapter import Limits
+from slipway_runtime.tasks.texts import TextTokenizer
+
+_SAFE = {"local_files_only": True, "trust_remote_code": False}
+# These count positions from the padding token on, so two of the table's rows are not for tokens.
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text")
+
+
+@dataclass(frozen=True)
+class TextModel:
+    """A model with its tokenizer on its device."""
+
+    model: Any
+    config: Any
+    tokenizer: TextTokenizer
+    device: torch.device
+
+    @property
+    def parameters(self) -> int:
+        return sum(p.numel() for p in self.model.parameters())
+
+
+def load_text_model(
+    artifact: Artifact, auto_class: Any, limits: Limits, *, optional: tuple[str, ...] = ()
+) -> TextModel:
+    """Load with `auto_class` (an AutoModelFor…). `optional`: prefixes of weights that may be absent.
+
+    fp32 on a processor: half precision is slow there without AMX and moves scores; the checkpoint's own type on a GPU.
+    Raises ModelFault when the files do not make a whole model.
+    """
+    folder, source = str(artifact.folder), artifact.id
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        config = AutoConfig.from_pretrained(folder, **_SAFE)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFault(
+            "TaskNotSupported",
+            f"{source}: model_type {artifact.config.get('model_type')!r} is not known to this image's transformers "
+            f"({_first(error)})",
+            "model",
+        ) from None
+    tokenizer = _tokenizer(folder, source, config)
+    try:
+        model, info = auto_class.from_pretrained(
+            folder,
+            config=config,
+            use_safetensors=True,
+            output_loading_info=True,
+            dtype=torch.float32 if device.type == "cpu" else "auto",
+            **_SAFE,
+        )
+    except ValueError as error:
+        raise ModelFault(
+            "TaskNotSupported", f"{source} cannot be loaded for this task ({_first(error)})", "task"
+        ) from None
+    except RuntimeError as error:
+        shapes = "mismatched" in str(error)  # their text is a table for a terminal
+        why = "the shapes differ" if shapes else _first(error)
+        raise ModelFault("ModelCorrupt", f"{source}: its weights do not fit its config.json ({why})", "model") from None
+    except OSError as error:
+        raise ModelFault("ModelCorrupt", f"{source}: its weights cannot be read ({_first(error)})", "model") from None
+    missing = sorted(name for name in info["missing_keys"] if not name.startswith(optional or ("\0",)))
+    if missing:  # transformers would fill them with random numbers and answer nonsense
+        raise ModelFault(
+            "ModelCorrupt",
+            f"{source}: its safetensors lack {len(missing)} weights of {type(model).__name__}, first "
+            f"{', '.join(missing[:3])}. Is it a base model that was never tuned for this task?",
+            "model",
+        )
+    limit = input_limit(config, tokenizer, limits.max_input_tokens)
+    # A tokenizer may make token types for a model that has none (BERT's beside DistilBERT's weights).
+    types = "token_type_ids" in tokenizer.model_input_names
+    types = types and "token_type_ids" in inspect.signature(model.forward).parameters
+    return TextModel(model.to(device).eval(), config, TextTokenizer(tokenizer, limit, needs_types=types), device)
+
+
+def _tokenizer(folder: str, source: str, config: Any) -> Any:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFE)
+    except Exception as error:
+        raise ModelFault(
+            "ModelCorrupt", f"{source} has no tokenizer that can be loaded ({_first(error)})", "model"
+        ) from None
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelFault("ModelCorrupt", f"{source} has no vocabulary: add its tokenizer.json", "model")
+    return tokenizer
+
+
+def input_limit(config: Any, tokenizer: Any, lower: int) -> int:
+    """Most tokens of one input: the least of the tokenizer's, the position table's and the setting's limit."""
+    candidates = [int(tokenizer.model_max_length)]  # 1e30 where it says nothing
+    positions = getattr(config, "max_position_embeddings", None)
+    if isinstance(positions, int) and positions > 0:
+        offset = (getattr(config, "pad_token_id", 0) or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+        candidates.append(positions - offset)
+    if lower:
+        candidates.append(lower)
+    return min(candidates)
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,33 @@
+"""The tasks that are served: a new one is a file and a line here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: where its adapter is and what else it is called."""
+
+    name: str
+    module: str
+    """Module with a function `load(artifact, limits) -> Adapter`; imports torch."""
+    aliases: tuple[str, ...] = ()
+
+
+TASKS = {
+    task.name: task
+    for task in (
+        Task("feature-extraction", "slipway_runtime.tasks.feature_extraction", aliases=("sentence-embeddings",)),
+        Task("sentence-similarity", "slipway_runtime.tasks.sentence_similarity"),
+        Task("text-classification", "slipway_runtime.tasks.text_classification", aliases=("sentiment-analysis",)),
+        Task("fill-mask", "slipway_runtime.tasks.fill_mask"),
+    )
+}
+
+_BY_ANY_NAME = {name: task.name for task in TASKS.values() for name in (task.name, *task.aliases)}
+
+
+def canonical(name: str) -> str | None:
+    """The task's own name for a name or alias, None if it is not served."""
+    return _BY_ANY_NAME.get(name)

@@ -1,0 +1,133 @@
+"""The service with an adapter that upper-cases texts: deadlines, choice of the adapter, what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from slipway_runtime.artifacts import Artifact
+from slipway_runtime.artifacts.progress import Progress
+from slipway_runtime.errors import DeadlineExceeded, InferenceFailed, NotFound, Overloaded
+from slipway_runtime.serve.batcher import Batcher
+from slipway_runtime.serve.lifecycle import Lifecycle, Steps
+from slipway_runtime.serve.metrics import Metrics
+from slipway_runtime.serve.queue import Queue
+from slipway_runtime.serve.service import Service, TaskRequest
+from slipway_runtime.settings import Settings
+from slipway_runtime.tasks.adapter import Call, Item, Loaded, Parameters
+
+
+class Upper:
+    """Texts → upper case. "boom" fails, "stop" waits for `go`."""
+
+    task = "fill-mask"
+    parameters = Parameters
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def accepts(self, inputs: object) -> bool:  # noqa: ARG002 - the shape of every adapter
+        return True
+
+    def parse(self, inputs: object, parameters: Any) -> Call:
+        return Call(inputs, parameters, single=True)
+
+    def preprocess(self, call: Call) -> list[Item]:
+        return [Item(self.forward, 1, call.inputs)]
+
+    def forward(self, items: Sequence[Item]) -> list[Any]:
+        for item in items:
+            if item.data == "stop":
+                self.go.wait(10)
+            if item.data == "boom":
+                raise RuntimeError("boom")
+        return [item.data.upper() for item in items]
+
+    def postprocess(self, call: Call, outputs: list[Any]) -> Any:  # noqa: ARG002
+        return outputs[0]
+
+    def warmup(self) -> list[Item]:
+        return []
+
+
+@asynccontextmanager
+async def service(adapter: Upper, **settings: Any) -> AsyncIterator[Service]:
+    loaded = Loaded(adapter.task, {adapter.task: adapter}, 512, "cpu", 1)
+    artifact = Artifact(Path("/model"), "org/name", None, {}, (), 1)
+
+    async def fetch(_: Progress) -> Artifact:
+        return artifact
+
+    async def load(_: Artifact) -> Loaded:
+        return loaded
+
+    async def warm_up(_: Loaded) -> None:
+        pass
+
+    life = Lifecycle(Steps(fetch, load, warm_up, lambda: None))
+    await life.run()
+    queue, metrics = Queue(1000), Metrics()
+    with ThreadPoolExecutor(1) as inference, ThreadPoolExecutor(1) as workers:
+        task = asyncio.create_task(Batcher(queue, inference, metrics, budget=100).run())
+        try:
+            yield Service(Settings(model_id="org/name", endpoint="name", **settings), life, queue, workers, metrics)
+        finally:
+            adapter.go.set()
+            task.cancel()
+
+
+async def test_an_answer() -> None:
+    async with service(Upper()) as s:
+        request = TaskRequest("a", {})
+        assert await s.answer(request) == "A"
+        assert request.served_as == "fill-mask"
+
+
+async def test_a_request_that_takes_too_long_ends_and_the_next_is_answered() -> None:
+    adapter = Upper()
+    async with service(adapter, request_timeout_seconds=0.1) as s:
+        with pytest.raises(DeadlineExceeded, match=r"not answered within 0\.1 s"):
+            await s.answer(TaskRequest("stop", {}))
+        adapter.go.set()
+        assert await s.answer(TaskRequest("a", {})) == "A"
+
+
+async def test_a_failing_input_does_not_take_its_neighbours_along() -> None:
+    async with service(Upper()) as s:
+        answers = await asyncio.gather(
+            *(s.answer(TaskRequest(t, {})) for t in ("a", "boom", "b")), return_exceptions=True
+        )
+        assert (answers[0], answers[2]) == ("A", "B")
+        assert isinstance(answers[1], InferenceFailed)
+
+
+@pytest.mark.parametrize("model", [None, "org/name", "name"])
+async def test_the_endpoints_name_and_the_repository_name_the_model(model: str | None) -> None:
+    async with service(Upper()) as s:
+        assert await s.answer(TaskRequest("a", {}, model=model)) == "A"
+
+
+async def test_another_model_or_task_is_not_found() -> None:
+    async with service(Upper()) as s:
+        with pytest.raises(NotFound, match="model 'other' is not served here; this is name or org/name"):
+            await s.answer(TaskRequest("a", {}, model="other"))
+        with pytest.raises(NotFound, match="task 'translation' is not served here; this model does fill-mask"):
+            await s.answer(TaskRequest("a", {}, task="translation"))
+
+
+async def test_no_more_requests_enter_than_allowed() -> None:
+    async with service(Upper(), max_requests=1) as s:
+        s.enter()
+        with pytest.raises(Overloaded):
+            s.enter()
+        s.leave()
+        s.enter()
+        s.leave()
+        assert s.in_flight == 0
+        assert s.last_request_age is not None
