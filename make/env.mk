@@ -19,5 +19,5 @@ LOCK = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-ha
 lock: ## write the requirement files anew from pyproject.toml
 	$(LOCK) --extra operator                              -o requirements/operator.txt
 	$(LOCK) --extra operator --extra dev -c requirements/operator.txt -o requirements/operator-dev.txt
-	$(LOCK) --extra serve                                 -o requirements/runtime.txt
-	$(LOCK) --extra serve --extra dev    -c requirements/runtime.txt  -o requirements/runtime-dev.txt
+	$(LOCK) --extra serve --extra diffusers               -o requirements/runtime.txt
+	$(LOCK) --extra serve --extra diffusers --extra dev --extra clients -c requirements/runtime.txt -o requirements/runtime-dev.txt
