@@ -55,6 +55,21 @@ class Settings:
     admin_port: int = _of("SLIPWAY_ADMIN_PORT", 9090, "probes, metrics, status; on no Service", ge=0, le=65535)
 
     max_body_bytes: int = _of("SLIPWAY_MAX_BODY_BYTES", 2 * 1024**2, "memory, against huge bodies (413)", ge=1024)
+    max_media_bytes: int = _of(
+        "SLIPWAY_MAX_MEDIA_BYTES", 32 * 1024**2, "the same where a task takes images or sound (413)", ge=1024
+    )
+    max_image_pixels: int = _of(
+        "SLIPWAY_MAX_IMAGE_PIXELS", 40_000_000, "memory, against small files with huge images (422)", ge=1
+    )
+    max_audio_seconds: float = _of(
+        "SLIPWAY_MAX_AUDIO_SECONDS", 1800.0, "others' latency, against hours of sound in one request (422)", ge=1
+    )
+    max_new_tokens: int = _of(
+        "SLIPWAY_MAX_NEW_TOKENS",
+        4096,
+        "others' latency, against endless answers: most that may be asked for (422)",
+        ge=1,
+    )
     max_inputs: int = _of("SLIPWAY_MAX_INPUTS", 256, "others' latency, against one huge request (422)", ge=1)
     max_input_tokens: int = _of(
         "SLIPWAY_MAX_INPUT_TOKENS", 0, "a lower limit than the model's on one input; 0: the model's (422)", ge=0
@@ -86,6 +101,11 @@ class Settings:
     def model_name(self) -> str:
         """How messages call the model: the repository, or the folder's last part."""
         return self.model_id or Path(self.model_path).name or "(none)"
+
+    @property
+    def variant_names(self) -> tuple[str, ...]:
+        """Names of LoRA adapters, each of which callers may use as the model's name."""
+        return ()
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:

@@ -96,8 +96,16 @@ def look(*, fresh: bool, packages: dict[str, str] | None = None) -> Machine:
 
 def image_programs() -> dict[str, str]:
     """What building images takes: debootstrap for the base, and buildah where no other engine is there."""
-    other = shutil.which("docker") or shutil.which("podman")
+    other = builds("docker") or builds("podman")
     return {"debootstrap": "debootstrap"} | ({} if other else {"buildah": "buildah"})
+
+
+def builds(program: str) -> bool:
+    """Whether docker, podman or buildah is there and answers: a docker client alone, without its daemon, builds nothing."""
+    try:
+        return subprocess.run([program, "info"], capture_output=True, check=False, timeout=20, cwd="/").returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def missing_packages(programs: dict[str, str]) -> tuple[str, ...]:

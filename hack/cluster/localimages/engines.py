@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from localcluster import paths
+from localcluster.preflight import builds
 from localcluster.shell import run
 
 from . import base, oci
@@ -109,6 +110,8 @@ def choose() -> Engine:
     if wanted and wanted not in known:
         raise SystemExit(f"SLIPWAY_ENGINE={wanted}: known are {', '.join(known)}")
     for name in [wanted] if wanted else known:
-        if shutil.which(name):
+        if shutil.which(name) if name == "buildah" else builds(name):
             return known[name]()
-    raise SystemExit(f"No program to build images with: install {wanted or 'buildah, docker or podman'}.")
+    raise SystemExit(
+        f"No program to build images with: install {wanted or 'buildah, docker or podman'} (docker: its daemon must run)."
+    )

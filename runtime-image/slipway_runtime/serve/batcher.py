@@ -49,6 +49,8 @@ class Batcher:
             self._metrics.batch_duration.observe(took := self._clock() - started)
             self._pace(sum(work.item.length for work in batch), took)
             self.running = 0
+            for work in batch:
+                work.started, work.ended = started, started + took
             for work, outcome in zip(batch, outcomes, strict=True):
                 if work.output.done():  # the caller went while it ran
                     continue

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from slipway_runtime.errors import BodyTooLarge, ModelUnavailable, RequestError, UnsupportedEncoding
-from slipway_runtime.serve.dialects import Dialect
+from slipway_runtime.serve.dialects import Dialect, Events
 from slipway_runtime.serve.errors import retry_after, status_of
 from slipway_runtime.serve.logs import logger
-from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.service import Answer, Service, TaskRequest
+
+T = TypeVar("T")
+KEEP_ALIVE_SECONDS = 10.0  # a comment this often while nothing comes: proxies close silent connections
+SHUTTING_DOWN = ModelUnavailable("the server is shutting down; send the request again", 1.0)
+UNFORESEEN = RequestError("internal error; the server's log has the place")
+# X-Accel-Buffering: without it nginx collects a stream before it passes it on.
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache"),
+    (b"x-accel-buffering", b"no"),
+]
 
 
 class CallerGone(Exception):
@@ -28,51 +39,104 @@ class TaskEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["slipway.dialect"] = self._dialect.name
+        started = False
+
+        async def tracked(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
         try:
             self._service.enter()
             try:
-                body = await self._answer(scope, receive)
+                await self._answer(scope, receive, tracked)
             finally:
                 self._service.leave()
         except CallerGone:
             scope["slipway.code"] = 499  # nginx's word for it; nobody is there to read an answer
-            return
         except asyncio.CancelledError:  # the drain is over: told, rather than cut off
-            await self._send_error(send, ModelUnavailable("the server is shutting down; send the request again", 1.0))
+            await self._send_error(scope, send, SHUTTING_DOWN, as_event=started)
             raise
         except RequestError as error:
-            await self._send_error(send, error)
-            return
+            await self._send_error(scope, send, error, as_event=started)
         except Exception as error:
             logger.error("a request failed", exc_info=error)
-            await self._send_error(send, RequestError("internal error; the server's log has the place"))
-            return
-        await send_body(send, 200, body)
+            await self._send_error(scope, send, UNFORESEEN, as_event=started)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> bytes:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
-        body = await read_body(headers, receive, self._service.settings.max_body_bytes)
-        request = self._dialect.parse(body, headers, scope.get("path_params", {}))
-        answer = asyncio.ensure_future(self._service.answer(request))
+        body = await read_body(headers, receive, self._service.max_body_bytes)
+        exchange = self._dialect.parse(body, headers, scope.get("path_params", {}))
         gone = asyncio.ensure_future(receive())  # after the body the next message is http.disconnect
         try:
-            await asyncio.wait((answer, gone), return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done():
-                raise CallerGone
-            return self._dialect.render(answer.result())
+            if exchange.events is not None:
+                await self._stream(exchange.requests[0], exchange.events, gone, send)
+            else:
+                reply = exchange.reply(await _unless_gone(self._answers(exchange.requests), gone))
+                await send_body(send, 200, reply.body, reply.headers, reply.media_type)
         finally:
-            scope["slipway.task"] = request.served_as
-            for task in (answer, gone):
-                if not task.done():
-                    task.cancel()
-            await asyncio.gather(answer, gone, return_exceptions=True)
+            scope["slipway.task"] = next((request.served_as for request in exchange.requests), "-")
+            gone.cancel()
+            await asyncio.gather(gone, return_exceptions=True)
 
-    async def _send_error(self, send: Send, error: RequestError) -> None:
+    async def _answers(self, requests: Sequence[TaskRequest]) -> list[Answer]:
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._service.answer(request)) for request in requests]
+        except* RequestError as errors:  # the others are cancelled: one bad row fails the whole
+            raise errors.exceptions[0] from None
+        return [task.result() for task in tasks]
+
+    async def _stream(self, request: TaskRequest, render: Events, gone: asyncio.Future[Any], send: Send) -> None:
+        """Server-sent events. Until the first one an error has a status of its own; later it comes as an event."""
+        parts = self._service.stream(request)
+        events = render(parts)
+
+        async def keep_alive() -> None:
+            await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+
+        try:
+            event = await _unless_gone(anext(events, None), gone)
+            await send({"type": "http.response.start", "status": 200, "headers": list(_EVENT_STREAM)})
+            while event is not None:
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+                event = await _unless_gone(anext(events, None), gone, keep_alive)
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            await events.aclose()
+            await parts.aclose()
+
+    async def _send_error(self, scope: Scope, send: Send, error: RequestError, *, as_event: bool) -> None:
+        body = self._dialect.render_error(error)
+        if as_event:
+            scope["slipway.code"] = status_of(error)
+            await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
+            return
         after = retry_after(error)
-        extra = [(b"retry-after", str(after).encode())] if after is not None else []
+        extra = [("retry-after", str(after))] if after is not None else []
         if isinstance(error, BodyTooLarge):
-            extra.append((b"connection", b"close"))  # the rest of the body is not read
-        await send_body(send, status_of(error), self._dialect.render_error(error), extra)
+            extra.append(("connection", "close"))  # the rest of the body is not read
+        await send_body(send, status_of(error), body, extra)
+
+
+async def _unless_gone(
+    work: Awaitable[T], gone: asyncio.Future[Any], keep_alive: Callable[[], Awaitable[None]] | None = None
+) -> T:
+    """The result of `work`, cancelled when the caller goes."""
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            seconds = KEEP_ALIVE_SECONDS if keep_alive else None
+            done, _ = await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            if done:
+                raise CallerGone
+            if keep_alive is not None:
+                await keep_alive()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def headers_of(scope: Scope) -> Mapping[str, str]:
@@ -101,16 +165,15 @@ async def read_body(headers: Mapping[str, str], receive: Receive, limit: int) ->
             return b"".join(chunks)
 
 
-async def send_body(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]] | None = None) -> None:
-    """A whole response of JSON."""
-    start: dict[str, Any] = {
-        "type": "http.response.start",
-        "status": status,
-        "headers": [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            *(headers or []),
-        ],
-    }
-    await send(start)
+async def send_body(
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: Sequence[tuple[str, str]] = (),
+    media_type: str = "application/json",
+) -> None:
+    """A whole response."""
+    own = [("content-type", media_type), ("content-length", str(len(body))), *headers]
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in own]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
     await send({"type": "http.response.body", "body": body})

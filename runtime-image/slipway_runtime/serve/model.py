@@ -28,7 +28,13 @@ T = TypeVar("T")
 def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor) -> Steps:
     """Steps for `settings`; with `fault`, every attempt ends with it (a configuration that cannot be used)."""
     imported = _in_thread(_import, "import")
-    limits = Limits(max_inputs=settings.max_inputs, max_input_tokens=settings.max_input_tokens)
+    limits = Limits(
+        max_inputs=settings.max_inputs,
+        max_input_tokens=settings.max_input_tokens,
+        max_new_tokens=settings.max_new_tokens,
+        max_image_pixels=settings.max_image_pixels,
+        max_audio_seconds=settings.max_audio_seconds,
+    )
 
     def check(config: dict[str, Any], modules: tuple[str, ...]) -> None:
         choose_task(settings.task, config, modules, settings.model_name)  # before gigabytes are fetched for nothing

@@ -20,6 +20,8 @@ class Work:
     item: Item
     output: asyncio.Future[Any]
     since: float
+    started: float = 0.0
+    ended: float = 0.0
 
 
 class Queue:
@@ -60,6 +62,7 @@ class Queue:
         dropped = 0
         for work in works:
             dropped += self._remove(work)
+            work.item.listener.gone = True
             if not work.output.done():
                 work.output.cancel()
         return dropped

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slipway_runtime.errors import (
     DeadlineExceeded,
+    InvalidInput,
     ModelLoading,
     ModelUnavailable,
     NotFound,
@@ -21,9 +23,12 @@ from slipway_runtime.serve.lifecycle import Lifecycle
 from slipway_runtime.serve.metrics import Metrics
 from slipway_runtime.serve.queue import Queue
 from slipway_runtime.settings import Settings
-from slipway_runtime.tasks.adapter import Adapter, Loaded
+from slipway_runtime.tasks.adapter import Adapter, Item, Listener, Loaded
 from slipway_runtime.tasks.parameters import convert
 from slipway_runtime.tasks.table import canonical
+
+# What clients send as the model's name when their user gave none: openai-like mode of huggingface_hub, text_generation.
+CLIENT_DEFAULTS = ("", "dummy", "tgi")
 
 
 @dataclass
@@ -32,13 +37,36 @@ class TaskRequest:
 
     inputs: Any
     parameters: dict[str, Any]
-    task: str | None = None
-    """As the path names it; None: the endpoint's own."""
+    tasks: tuple[str, ...] = ()
+    """Names or aliases: the first that the model does answers. Empty: the endpoint's own."""
     model: str | None = None
     wait_for_model: bool = False
     """Hold while loading as long as a request may last."""
     served_as: str = "-"
     """The adapter that took it, for logs and metrics; never what a caller made up."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an answer, before its end: what the adapter emitted for the item `index` of the request."""
+
+    index: int
+    value: Any
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the adapter made of one request."""
+
+    value: Any
+    """JSON types and numpy arrays, Media, or lists of Generated."""
+    task: str
+    input_tokens: int
+    preprocess_seconds: float
+    queue_seconds: float
+    """The longest wait of its items."""
+    forward_seconds: float
+    """The longest forward of its items."""
 
 
 class Service:
@@ -84,30 +112,67 @@ class Service:
         """Seconds since the last request was answered, None before the first."""
         return None if self.last_request is None else self._clock() - self.last_request
 
-    async def answer(self, request: TaskRequest) -> Any:
-        """The task's result: JSON types and numpy arrays. Raises RequestError. Cancelling it drops its queued work."""
+    @property
+    def max_body_bytes(self) -> int:
+        """More where images or sound are taken, or where it is not known yet."""
+        loaded, settings = self.lifecycle.loaded, self.settings
+        media = loaded is None or any(adapter.takes_media for adapter in loaded.adapters.values())
+        return max(settings.max_body_bytes, settings.max_media_bytes) if media else settings.max_body_bytes
+
+    async def answer(self, request: TaskRequest, emit: Callable[[int, Any], None] | None = None) -> Answer:
+        """The task's result. Raises RequestError. Cancelling it drops its queued work, and stops a long forward.
+
+        `emit` gets (item, part) on the event loop where the adapter gives out parts.
+        """
+        self._check_name(request)
         loaded = await self._model(wait=request.wait_for_model)
         try:
             async with asyncio.timeout(self.settings.request_timeout_seconds):
-                return await self._answer(loaded, request)
+                return await self._answer(loaded, request, emit)
         except TimeoutError:
             raise DeadlineExceeded(
                 f"not answered within {self.settings.request_timeout_seconds:g} s; send less at once, or later"
             ) from None
 
-    async def _answer(self, loaded: Loaded, request: TaskRequest) -> Any:
+    async def stream(self, request: TaskRequest) -> AsyncGenerator[Part | Answer, None]:
+        """The parts as they come, then the whole Answer. Raises RequestError, also after parts."""
+        parts: asyncio.Queue[Part | None] = asyncio.Queue()
+        answer = asyncio.ensure_future(self.answer(request, lambda i, value: parts.put_nowait(Part(i, value))))
+        answer.add_done_callback(lambda _: parts.put_nowait(None))
+        try:
+            while (part := await parts.get()) is not None:
+                yield part
+            yield answer.result()
+        finally:
+            answer.cancel()
+            await asyncio.gather(answer, return_exceptions=True)
+
+    async def _answer(self, loaded: Loaded, request: TaskRequest, emit: Callable[[int, Any], None] | None) -> Answer:
         loop = asyncio.get_running_loop()
         adapter = self._adapter(loaded, request)
         request.served_as = adapter.task
+        if emit is not None and not adapter.streams:
+            raise InvalidInput("stream", f"the task {adapter.task} has no stream; leave stream out, or set it to false")
         call = adapter.parse(request.inputs, convert(request.parameters, adapter.parameters))
+        started = self._clock()
         items = await loop.run_in_executor(self._workers, adapter.preprocess, call)
-        works = self._queue.put(items)
-        self.metrics.input_tokens.labels(adapter.task).inc(sum(item.length for item in items))
+        preprocessed = self._clock()
+        works = self._queue.put(_heard(_varied(items, loaded, request), emit, loop))
+        tokens = sum(item.length for item in items)
+        self.metrics.input_tokens.labels(adapter.task).inc(tokens)
         try:
             outputs = await asyncio.gather(*(work.output for work in works))
         finally:
             self.metrics.dropped.inc(self._queue.drop(works))
-        return await loop.run_in_executor(self._workers, adapter.postprocess, call, outputs)
+        value = await loop.run_in_executor(self._workers, adapter.postprocess, call, outputs)
+        return Answer(
+            value,
+            adapter.task,
+            tokens,
+            preprocessed - started,
+            max((work.started - work.since for work in works), default=0.0),
+            max((work.ended - work.started for work in works), default=0.0),
+        )
 
     async def _model(self, *, wait: bool) -> Loaded:
         """The loaded model; held while loading. A failed load answers at once, unless the caller asked to wait."""
@@ -127,18 +192,43 @@ class Service:
         estimate = lifecycle.estimated_seconds
         raise ModelLoading(f"Model {name} is currently loading", round(estimate if estimate is not None else 1.0, 1))
 
+    def _check_name(self, request: TaskRequest) -> None:
+        settings = self.settings
+        own = [name for name in (settings.endpoint, settings.model_id or settings.model_name) if name]
+        if request.model is None or request.model in (*own, *settings.variant_names, *CLIENT_DEFAULTS):
+            return
+        known = " or ".join([*own, *settings.variant_names])
+        raise NotFound(f"model {request.model[:200]!r} is not served here; this is {known}")
+
     def _adapter(self, loaded: Loaded, request: TaskRequest) -> Adapter:
-        if request.model is not None and request.model not in (self.settings.model_id, self.settings.endpoint):
-            known = " or ".join(name for name in (self.settings.endpoint, self.settings.model_id) if name)
-            raise NotFound(f"model {request.model[:200]!r} is not served here; this is {known}")
-        if request.task is None:
+        if not request.tasks:
             default = loaded.adapters[loaded.task]
             if default.accepts(request.inputs):
                 return default
             return next((a for a in loaded.adapters.values() if a.accepts(request.inputs)), default)
-        task = canonical(request.task)
-        if task is None or task not in loaded.adapters:
-            raise NotFound(
-                f"task {request.task[:80]!r} is not served here; this model does {', '.join(loaded.adapters)}"
-            )
-        return loaded.adapters[task]
+        for name in request.tasks:
+            task = canonical(name)
+            if task is not None and task in loaded.adapters:
+                return loaded.adapters[task]
+        asked = " or ".join(name[:80] for name in request.tasks)
+        raise NotFound(f"task {asked!r} is not served here; this model does {', '.join(loaded.adapters)}")
+
+
+def _varied(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Item]:
+    """With the LoRA adapter that the request names; items without one must switch it off."""
+    if loaded.variants is None:
+        return items
+    name = request.model if request.model in loaded.variants.names else ""
+    return [replace(item, forward=loaded.variants.forward(name or "", item.forward)) for item in items]
+
+
+def _heard(items: list[Item], emit: Callable[[int, Any], None] | None, loop: asyncio.AbstractEventLoop) -> list[Item]:
+    if emit is None:
+        return items
+    return [
+        replace(item, listener=Listener(functools.partial(_on_loop, loop, emit, i))) for i, item in enumerate(items)
+    ]
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, emit: Callable[[int, Any], None], index: int, value: Any) -> None:
+    loop.call_soon_threadsafe(emit, index, value)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -16,17 +17,41 @@ class Limits:
     max_inputs: int = 256
     max_input_tokens: int = 0
     """0: the model's own limit."""
+    max_new_tokens: int = 4096
+    max_image_pixels: int = 40_000_000
+    max_audio_seconds: float = 1800.0
+
+
+class Listener:
+    """The caller's side of one item while its forward runs in another thread."""
+
+    def __init__(self, emit: Callable[[Any], None] | None = None) -> None:
+        self._emit = emit
+        self.gone = False
+        """Nobody waits for the output any more: a long forward may stop."""
+
+    @property
+    def wanted(self) -> bool:
+        """Whether parts of the output are waited for, before its end."""
+        return self._emit is not None
+
+    def emit(self, part: Any) -> None:
+        """Hand out a part of the output; from any thread."""
+        if self._emit is not None and not self.gone:
+            self._emit(part)
 
 
 @dataclass(frozen=True)
 class Item:
-    """One unit of a batch: one text of a request, tokenized."""
+    """One unit of a batch: one text, image or recording of a request, ready for the forward."""
 
     forward: Forward
     length: int
-    """Tokens, for sorting and budgets."""
+    """Tokens, for sorting and budgets. An image counts one per 16 x 16 pixels of what the model sees, sound one per
+    frame of the encoder."""
     data: Any
     """What the forward needs; only the adapter and its forward look inside."""
+    listener: Listener = field(default_factory=Listener, compare=False)
 
 
 class Forward(Protocol):
@@ -50,31 +75,58 @@ class Call:
     """One input, not a list of them: the answer then has no outer list."""
 
 
-class Adapter(Protocol):
+@dataclass(frozen=True)
+class Media:
+    """An answer that is not JSON: an encoded image or recording."""
+
+    content: bytes
+    type: str
+    """Media type: audio/wav, image/png."""
+
+
+class Adapter(ABC):
     """parse → preprocess → forward (in batches) → postprocess."""
 
-    @property
-    def task(self) -> str:
-        """The task's own name."""
+    task: ClassVar[str]
+    """The task's own name."""
+    parameters: ClassVar[type[Parameters]]
+    """The closed list of its parameters."""
+    takes_media: ClassVar[bool] = False
+    """Inputs hold images or sound: bodies may be larger."""
+    streams: ClassVar[bool] = False
+    """Parts of the answer can be given out before its end."""
 
-    @property
-    def parameters(self) -> type[Parameters]:
-        """The closed list of its parameters."""
-
-    def accepts(self, inputs: object) -> bool:
+    def accepts(self, inputs: object) -> bool:  # noqa: ARG002 - for those that override it
         """Whether inputs of this shape are meant for this task, where a model does several on one route."""
+        return True
 
+    @abstractmethod
     def parse(self, inputs: object, parameters: Any) -> Call:
         """Check the structure; cheap, on the event loop. Raises InvalidInput."""
 
+    @abstractmethod
     def preprocess(self, call: Call) -> list[Item]:
-        """Tokenize, in a worker thread. Raises InvalidInput."""
+        """Tokenize or decode, in a worker thread. Raises InvalidInput."""
 
+    @abstractmethod
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
-        """One output per item → what goes into the response: JSON types and numpy arrays. In a worker thread."""
+        """One output per item → what goes into the response: JSON types, numpy arrays, Media, or Generated.
 
+        In a worker thread.
+        """
+
+    @abstractmethod
     def warmup(self) -> list[Item]:
         """Items of a small, ordinary request: proves that a forward works."""
+
+
+class Variants(Protocol):
+    """LoRA adapters over one set of weights."""
+
+    names: tuple[str, ...]
+
+    def forward(self, name: str, inner: Forward) -> Forward:
+        """`inner` with the adapter `name` switched on ("": none). Equal for equal arguments, so that batches form."""
 
 
 @dataclass(frozen=True)
@@ -86,3 +138,4 @@ class Loaded:
     max_input_tokens: int
     device: str
     parameters: int
+    variants: Variants | None = None

@@ -38,7 +38,7 @@ class FeatureParameters(Parameters, frozen=True, kw_only=True):
     encoding_format: Literal["float", "base64"] = "float"
 
 
-class _Texts:
+class _Texts(Adapter):
     """What both kinds share."""
 
     task = "feature-extraction"
@@ -143,28 +143,14 @@ def load(artifact: Artifact, limits: Limits) -> Loaded:
     if "Pooling" in artifact.modules:
         return load_sentence_model("feature-extraction", artifact, limits)
     model = load_text_model(artifact, AutoModel, limits, optional=("pooler.",))
-    adapter = TokenFeatures(model, limits)
-    return Loaded(
-        task=adapter.task,
-        adapters={adapter.task: adapter},
-        max_input_tokens=model.tokenizer.limit,
-        device=str(model.device),
-        parameters=model.parameters,
-    )
+    return model.loaded(TokenFeatures(model, limits))
 
 
 def load_sentence_model(task: str, artifact: Artifact, limits: Limits) -> Loaded:
     """Both tasks of a sentence-transformers model over one set of weights, `task` as the default."""
     encoder = load_encoder(artifact, limits)
     width = len(encoder.forward([encoder.item("width", field="inputs")])[0])
-    adapters: dict[str, Adapter] = {
-        "feature-extraction": SentenceFeatures(encoder, limits, width),
-        "sentence-similarity": SentenceSimilarity(encoder, limits),
-    }
-    return Loaded(
-        task=task,
-        adapters=adapters,
-        max_input_tokens=encoder.limit,
-        device=str(encoder.text_model.device),
-        parameters=encoder.text_model.parameters,
+    adapters = (SentenceFeatures(encoder, limits, width), SentenceSimilarity(encoder, limits))
+    return encoder.text_model.loaded(
+        *sorted(adapters, key=lambda adapter: adapter.task != task), max_input_tokens=encoder.limit
     )

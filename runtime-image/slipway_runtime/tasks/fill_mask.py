@@ -18,7 +18,7 @@ from transformers import AutoModelForMaskedLM
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput, ModelFault
-from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded, Parameters
+from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.loading import TextModel, load_text_model
 from slipway_runtime.tasks.texts import Encoded, texts_of
 
@@ -41,7 +41,7 @@ class MaskedItem:
     masks: tuple[int, ...]
 
 
-class FillMask:
+class FillMask(Adapter):
     """The adapter."""
 
     task = "fill-mask"
@@ -52,9 +52,6 @@ class FillMask:
         self._limits = limits
         self._tokenizer = text_model.tokenizer.tokenizer
         self._vocabulary: dict[str, int] = self._tokenizer.get_vocab()
-
-    def accepts(self, inputs: object) -> bool:  # noqa: ARG002 - the only task of its models
-        return True
 
     def parse(self, inputs: object, parameters: FillMaskParameters) -> Call:
         texts, single = texts_of(inputs, "inputs", self._limits)
@@ -142,11 +139,4 @@ def load(artifact: Artifact, limits: Limits) -> Loaded:
         raise ModelFault(
             "TaskNotSupported", f"{artifact.id}: its tokenizer has no mask token, so it cannot do fill-mask", "task"
         )
-    adapter = FillMask(model, limits)
-    return Loaded(
-        task=adapter.task,
-        adapters={adapter.task: adapter},
-        max_input_tokens=model.tokenizer.limit,
-        device=str(model.device),
-        parameters=model.parameters,
-    )
+    return model.loaded(FillMask(model, limits))

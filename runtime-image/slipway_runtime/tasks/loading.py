@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.tasks.adapter import Limits
+from slipway_runtime.tasks.adapter import Adapter, Limits, Loaded
 from slipway_runtime.tasks.texts import TextTokenizer
 
 _SAFE = {"local_files_only": True, "trust_remote_code": False}
@@ -24,42 +24,62 @@ _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "m
 
 
 @dataclass(frozen=True)
-class TextModel:
-    """A model with its tokenizer on its device."""
+class Network:
+    """A model on its device."""
 
     model: Any
     config: Any
-    tokenizer: TextTokenizer
     device: torch.device
 
     @property
     def parameters(self) -> int:
         return sum(p.numel() for p in self.model.parameters())
 
+    def loaded(self, *adapters: Adapter, max_input_tokens: int = 0) -> Loaded:
+        """What the server gets: the adapters over this network, the default first."""
+        return Loaded(
+            task=adapters[0].task,
+            adapters={adapter.task: adapter for adapter in adapters},
+            max_input_tokens=max_input_tokens,
+            device=str(self.device),
+            parameters=self.parameters,
+        )
 
-def load_text_model(
-    artifact: Artifact, auto_class: Any, limits: Limits, *, optional: tuple[str, ...] = ()
-) -> TextModel:
-    """Load with `auto_class` (an AutoModelFor…). `optional`: prefixes of weights that may be absent.
+
+@dataclass(frozen=True)
+class TextModel(Network):
+    """A model with its tokenizer on its device."""
+
+    tokenizer: TextTokenizer
+
+    def loaded(self, *adapters: Adapter, max_input_tokens: int = 0) -> Loaded:
+        return super().loaded(*adapters, max_input_tokens=max_input_tokens or self.tokenizer.limit)
+
+
+def load_config(artifact: Artifact) -> Any:
+    """The model's configuration object. Raises ModelFault where this transformers does not know the architecture."""
+    try:
+        return AutoConfig.from_pretrained(str(artifact.folder), **_SAFE)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelFault(
+            "TaskNotSupported",
+            f"{artifact.id}: model_type {artifact.config.get('model_type')!r} is not known to this image's "
+            f"transformers ({_first(error)})",
+            "model",
+        ) from None
+
+
+def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: tuple[str, ...] = ()) -> Network:
+    """Load the weights with `auto_class` (an AutoModelFor…). `optional`: prefixes of weights that may be absent.
 
     fp32 on a processor: half precision is slow there without AMX and moves scores; the checkpoint's own type on a GPU.
     Raises ModelFault when the files do not make a whole model.
     """
-    folder, source = str(artifact.folder), artifact.id
+    source = artifact.id
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        config = AutoConfig.from_pretrained(folder, **_SAFE)
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelFault(
-            "TaskNotSupported",
-            f"{source}: model_type {artifact.config.get('model_type')!r} is not known to this image's transformers "
-            f"({_first(error)})",
-            "model",
-        ) from None
-    tokenizer = _tokenizer(folder, source, config)
-    try:
         model, info = auto_class.from_pretrained(
-            folder,
+            str(artifact.folder),
             config=config,
             use_safetensors=True,
             output_loading_info=True,
@@ -84,23 +104,40 @@ def load_text_model(
             f"{', '.join(missing[:3])}. Is it a base model that was never tuned for this task?",
             "model",
         )
+    return Network(model.to(device).eval(), config, device)
+
+
+def load_text_model(
+    artifact: Artifact, auto_class: Any, limits: Limits, *, optional: tuple[str, ...] = ()
+) -> TextModel:
+    """Network and tokenizer, see `load_network`."""
+    config = load_config(artifact)
+    tokenizer = load_tokenizer(artifact, config)
+    network = load_network(artifact, auto_class, config, optional=optional)
     limit = input_limit(config, tokenizer, limits.max_input_tokens)
     # A tokenizer may make token types for a model that has none (BERT's beside DistilBERT's weights).
     types = "token_type_ids" in tokenizer.model_input_names
-    types = types and "token_type_ids" in inspect.signature(model.forward).parameters
-    return TextModel(model.to(device).eval(), config, TextTokenizer(tokenizer, limit, needs_types=types), device)
+    types = types and "token_type_ids" in inspect.signature(network.model.forward).parameters
+    return TextModel(network.model, config, network.device, TextTokenizer(tokenizer, limit, needs_types=types))
 
 
-def _tokenizer(folder: str, source: str, config: Any) -> Any:
+def load_tokenizer(artifact: Artifact, config: Any) -> Any:
+    """A tokenizer with a vocabulary. Raises ModelFault."""
+    tokenizer = load_part(artifact, AutoTokenizer, "tokenizer", config=config)
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ModelFault("ModelCorrupt", f"{artifact.id} has no vocabulary: add its tokenizer.json", "model")
+    return tokenizer
+
+
+def load_part(artifact: Artifact, auto_class: Any, what: str, **options: Any) -> Any:
+    """What stands beside the weights, by its Auto class: AutoTokenizer, AutoImageProcessor, AutoFeatureExtractor,
+    AutoProcessor. `what` is its name for messages. Raises ModelFault."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, config=config, **_SAFE)
+        return auto_class.from_pretrained(str(artifact.folder), **_SAFE, **options)
     except Exception as error:
         raise ModelFault(
-            "ModelCorrupt", f"{source} has no tokenizer that can be loaded ({_first(error)})", "model"
+            "ModelCorrupt", f"{artifact.id} has no {what} that can be loaded ({_first(error)})", "model"
         ) from None
-    if len(tokenizer) <= len(tokenizer.all_special_tokens):
-        raise ModelFault("ModelCorrupt", f"{source} has no vocabulary: add its tokenizer.json", "model")
-    return tokenizer
 
 
 def input_limit(config: Any, tokenizer: Any, lower: int) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded, Parameters
+from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.sentence_encoder import SentenceEncoder, normalized
 from slipway_runtime.tasks.texts import kind_of, texts_of
 
@@ -21,7 +21,7 @@ class SimilarityParameters(Parameters, frozen=True, kw_only=True):
     truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
 
 
-class SentenceSimilarity:
+class SentenceSimilarity(Adapter):
     """The adapter."""
 
     task = "sentence-similarity"

@@ -16,7 +16,7 @@ from transformers import AutoModelForSequenceClassification
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded, Parameters
+from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.loading import TextModel, load_text_model
 from slipway_runtime.tasks.texts import checked_list, kind_of, texts_of
 
@@ -33,7 +33,7 @@ class ClassificationParameters(Parameters, frozen=True, kw_only=True):
     truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
 
 
-class TextClassification:
+class TextClassification(Adapter):
     """The adapter."""
 
     task = "text-classification"
@@ -44,9 +44,6 @@ class TextClassification:
         self._limits = limits
         labels = text_model.config.id2label
         self._labels = [str(labels.get(i, f"LABEL_{i}")) for i in range(text_model.config.num_labels)]
-
-    def accepts(self, inputs: object) -> bool:  # noqa: ARG002 - the only task of its models
-        return True
 
     def parse(self, inputs: object, parameters: ClassificationParameters) -> Call:
         if isinstance(inputs, dict):
@@ -128,11 +125,4 @@ _APPLY: dict[str, Callable[[Any], Any]] = {"softmax": _softmax, "sigmoid": _sigm
 def load(artifact: Artifact, limits: Limits) -> Loaded:
     """Load the model and its adapter. Raises ModelFault."""
     model = load_text_model(artifact, AutoModelForSequenceClassification, limits)
-    adapter = TextClassification(model, limits)
-    return Loaded(
-        task=adapter.task,
-        adapters={adapter.task: adapter},
-        max_input_tokens=model.tokenizer.limit,
-        device=str(model.device),
-        parameters=model.parameters,
-    )
+    return model.loaded(TextClassification(model, limits))

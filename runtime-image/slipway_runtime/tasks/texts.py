@@ -55,7 +55,8 @@ def _text(value: object, field: str) -> str:
 
 def kind_of(value: object) -> str:
     """JSON's word for a value's type."""
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
+             bytes: "binary data"}  # fmt: skip
     return names.get(type(value), "null")
 
 

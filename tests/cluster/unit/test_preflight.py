@@ -1,8 +1,11 @@
 """What a machine lacks is said at once, all of it, each with what to do."""
 
+import os
 from dataclasses import replace
+from pathlib import Path
 
-from localcluster.preflight import GIB, Machine, problems
+import pytest
+from localcluster.preflight import GIB, Machine, image_programs, problems
 
 GOOD = Machine(
     system="Linux",
@@ -63,3 +66,14 @@ def test_another_system_gets_one_answer() -> None:
     (sentence,) = problems(replace(GOOD, system="Darwin", root=False, go=None))
     assert sentence.startswith("This is Darwin; the local cluster needs Linux.")
     assert "SLIPWAY_KUBECONFIG" in sentence
+
+
+@pytest.mark.parametrize(("code", "wanted"), [(1, {"debootstrap", "buildah"}), (0, {"debootstrap"})])
+def test_a_docker_client_without_its_daemon_builds_nothing(
+    code: int, wanted: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(f"#!/bin/sh\nexit {code}\n")
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(tmp_path), "/bin"]))
+    assert set(image_programs()) == wanted

@@ -20,10 +20,10 @@ from slipway_runtime.serve.metrics import Metrics
 from slipway_runtime.serve.queue import Queue
 from slipway_runtime.serve.service import Service, TaskRequest
 from slipway_runtime.settings import Settings
-from slipway_runtime.tasks.adapter import Call, Item, Loaded, Parameters
+from slipway_runtime.tasks.adapter import Adapter, Call, Item, Loaded, Parameters
 
 
-class Upper:
+class Upper(Adapter):
     """Texts → upper case. "boom" fails, "stop" waits for `go`."""
 
     task = "fill-mask"
@@ -31,9 +31,6 @@ class Upper:
 
     def __init__(self) -> None:
         self.go = threading.Event()
-
-    def accepts(self, inputs: object) -> bool:  # noqa: ARG002 - the shape of every adapter
-        return True
 
     def parse(self, inputs: object, parameters: Any) -> Call:
         return Call(inputs, parameters, single=True)
@@ -85,7 +82,7 @@ async def service(adapter: Upper, **settings: Any) -> AsyncIterator[Service]:
 async def test_an_answer() -> None:
     async with service(Upper()) as s:
         request = TaskRequest("a", {})
-        assert await s.answer(request) == "A"
+        assert (await s.answer(request)).value == "A"
         assert request.served_as == "fill-mask"
 
 
@@ -95,7 +92,7 @@ async def test_a_request_that_takes_too_long_ends_and_the_next_is_answered() -> 
         with pytest.raises(DeadlineExceeded, match=r"not answered within 0\.1 s"):
             await s.answer(TaskRequest("stop", {}))
         adapter.go.set()
-        assert await s.answer(TaskRequest("a", {})) == "A"
+        assert (await s.answer(TaskRequest("a", {}))).value == "A"
 
 
 async def test_a_failing_input_does_not_take_its_neighbours_along() -> None:
@@ -103,14 +100,14 @@ async def test_a_failing_input_does_not_take_its_neighbours_along() -> None:
         answers = await asyncio.gather(
             *(s.answer(TaskRequest(t, {})) for t in ("a", "boom", "b")), return_exceptions=True
         )
-        assert (answers[0], answers[2]) == ("A", "B")
+        assert [getattr(answers[i], "value", None) for i in (0, 2)] == ["A", "B"]
         assert isinstance(answers[1], InferenceFailed)
 
 
 @pytest.mark.parametrize("model", [None, "org/name", "name"])
 async def test_the_endpoints_name_and_the_repository_name_the_model(model: str | None) -> None:
     async with service(Upper()) as s:
-        assert await s.answer(TaskRequest("a", {}, model=model)) == "A"
+        assert (await s.answer(TaskRequest("a", {}, model=model))).value == "A"
 
 
 async def test_another_model_or_task_is_not_found() -> None:
@@ -118,7 +115,7 @@ async def test_another_model_or_task_is_not_found() -> None:
         with pytest.raises(NotFound, match="model 'other' is not served here; this is name or org/name"):
             await s.answer(TaskRequest("a", {}, model="other"))
         with pytest.raises(NotFound, match="task 'translation' is not served here; this model does fill-mask"):
-            await s.answer(TaskRequest("a", {}, task="translation"))
+            await s.answer(TaskRequest("a", {}, tasks=("translation",)))
 
 
 async def test_no_more_requests_enter_than_allowed() -> None:

@@ -1,15 +1,40 @@
-"""Wire formats. A dialect turns a request's bytes into a TaskRequest and a result into bytes.
+"""Wire formats. A dialect turns a request's bytes into an Exchange: what is asked, and how its answer is written.
 
-It knows no model and no task.
+It knows no model; of tasks it knows the shapes of their answers, as tasks/ documents them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from slipway_runtime.errors import RequestError
-from slipway_runtime.serve.service import TaskRequest
+from slipway_runtime.serve.service import Answer, Part, TaskRequest
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole response of status 200."""
+
+    body: bytes
+    media_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Events = Callable[[AsyncIterator[Part | Answer]], AsyncGenerator[bytes, None]]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One request in one wire format."""
+
+    requests: Sequence[TaskRequest]
+    """Most formats have one; the rows of a table may each be one."""
+    reply: Callable[[Sequence[Answer]], Reply]
+    """One answer per request, in order."""
+    events: Events | None = None
+    """Where a stream is asked for (of one request): parts and at last the Answer → whole server-sent events."""
 
 
 class Dialect(Protocol):
@@ -17,11 +42,8 @@ class Dialect(Protocol):
 
     name: str
 
-    def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> TaskRequest:
+    def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:
         """`headers`: lower-case names; `path`: what the route captured. Raises RequestError."""
 
-    def render(self, result: Any) -> bytes:
-        """The body of a 200."""
-
     def render_error(self, error: RequestError) -> bytes:
-        """The body of an error, in this format's shape."""
+        """The body of an error, in this format's shape: also the data of an event where a stream breaks."""

@@ -8,13 +8,15 @@ clients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from slipway_runtime.errors import InvalidInput, ModelLoading, RequestError, UnsupportedEncoding
-from slipway_runtime.serve.service import TaskRequest
+from slipway_runtime.serve.dialects import Exchange, Reply
+from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.tasks.adapter import Media
 
 # Accepted from old clients and without meaning on a dedicated endpoint.
 _IDLE_OPTIONS = ("use_cache", "use_gpu", "compression")
@@ -33,7 +35,7 @@ class HuggingFace:
 
     name = "huggingface"
 
-    def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> TaskRequest:
+    def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:
         data = _json_object(body, headers)
         if "inputs" not in data:
             raise InvalidInput("inputs", 'is missing; send {"inputs": …, "parameters": {…}}')
@@ -43,22 +45,27 @@ class HuggingFace:
         if parameters is not None and not isinstance(parameters, dict):
             raise InvalidInput("parameters", "must be an object")
         wait = headers.get("x-wait-for-model", "").lower() in ("1", "true") or _wait(options)
-        return TaskRequest(
+        request = TaskRequest(
             inputs=inputs,
             parameters=_merged(parameters or {}, data),
-            task=path.get("task"),
+            tasks=(path["task"],) if "task" in path else (),
             model=path.get("model"),
             wait_for_model=wait,
         )
-
-    def render(self, result: Any) -> bytes:
-        return orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)
+        return Exchange([request], _reply)
 
     def render_error(self, error: RequestError) -> bytes:
         content: dict[str, Any] = {"error": error.message, "error_type": error.kind}
         if isinstance(error, ModelLoading):
             content["estimated_time"] = error.estimated_time
         return orjson.dumps(content)
+
+
+def _reply(answers: Sequence[Answer]) -> Reply:
+    value = answers[0].value
+    if isinstance(value, Media):
+        return Reply(value.content, value.type)
+    return Reply(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
 
 
 def _json_object(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
