@@ -101,7 +101,7 @@ def image_programs() -> dict[str, str]:
 
 
 def builds(program: str) -> bool:
-    """Whether docker, podman or buildah is there and answers: a docker client alone, without its daemon, builds nothing."""
+    """Whether docker or podman is there and answers: a docker client without its daemon builds nothing."""
     try:
         return subprocess.run([program, "info"], capture_output=True, check=False, timeout=20, cwd="/").returncode == 0
     except (OSError, subprocess.TimeoutExpired):

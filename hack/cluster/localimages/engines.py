@@ -113,5 +113,5 @@ def choose() -> Engine:
         if shutil.which(name) if name == "buildah" else builds(name):
             return known[name]()
     raise SystemExit(
-        f"No program to build images with: install {wanted or 'buildah, docker or podman'} (docker: its daemon must run)."
+        f"No program to build images with: install {wanted or 'buildah, docker or podman'}; docker's daemon must run."
     )

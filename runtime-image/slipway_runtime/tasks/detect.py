@@ -18,16 +18,55 @@ _BY_ARCHITECTURE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ForMaskedLM", ("fill-mask", "feature-extraction")),
     ("ForPreTraining", ("fill-mask", "feature-extraction")),
     ("ForTokenClassification", ("token-classification",)),
+    ("ForDocumentQuestionAnswering", ("document-question-answering",)),
     ("ForQuestionAnswering", ("question-answering",)),
     ("ForCausalLM", ("text-generation",)),
     ("LMHeadModel", ("text-generation",)),
+    ("MTModel", ("translation", "text2text-generation")),
     ("ForSpeechSeq2Seq", ("automatic-speech-recognition",)),
     ("ForCTC", ("automatic-speech-recognition",)),
+    ("ForAudioClassification", ("audio-classification",)),
+    ("ForTextToSpeech", ("text-to-speech",)),
+    ("ForTextToWaveform", ("text-to-speech",)),
+    ("VitsModel", ("text-to-speech",)),
     ("ForImageClassification", ("image-classification",)),
+    ("ForZeroShotObjectDetection", ("zero-shot-object-detection",)),
     ("ForObjectDetection", ("object-detection",)),
-    ("ForConditionalGeneration", ("text2text-generation",)),
-    ("Model", ("feature-extraction",)),
+    ("ForInstanceSegmentation", ("image-segmentation",)),
+    ("ForUniversalSegmentation", ("image-segmentation",)),
+    ("ForSemanticSegmentation", ("image-segmentation",)),
+    ("ForSegmentation", ("image-segmentation",)),
+    ("ForDepthEstimation", ("depth-estimation",)),
 )
+# Where the suffix says too little, model_type decides. Read off transformers' own Auto mappings
+# (models/auto/modeling_auto.py); a test holds this table against them.
+_TEXT_TO_TEXT = ("text2text-generation", "summarization", "translation")
+_BY_TYPE: dict[str, tuple[str, ...]] = {
+    "tapas": ("table-question-answering",),
+    "whisper": ("automatic-speech-recognition",),
+    "speech_to_text": ("automatic-speech-recognition",),
+    "layoutlm": ("document-question-answering",),
+    "layoutlmv2": ("document-question-answering",),
+    "layoutlmv3": ("document-question-answering",),
+    "vilt": ("visual-question-answering",),
+    "clip": ("zero-shot-image-classification",),
+    "siglip": ("zero-shot-image-classification",),
+    "sam": ("mask-generation",),
+    "vision-encoder-decoder": ("image-to-text",),
+    "blip": ("image-to-text",),
+    "git": ("image-to-text",),
+    "speecht5": ("text-to-speech",),
+    "bark": ("text-to-speech",),
+    "vits": ("text-to-speech",),
+    **dict.fromkeys(
+        (
+            "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "fsmt", "led", "longt5", "m2m_100", "mbart",
+            "mt5", "mvp", "nllb-moe", "pegasus", "pegasus_x", "plbart", "prophetnet", "switch_transformers", "t5", "t5gemma",
+            "umt5",
+        ),
+        _TEXT_TO_TEXT,
+    ),
+}  # fmt: skip
 _SENTENCE_TRANSFORMERS = ("feature-extraction", "sentence-similarity")
 
 
@@ -37,7 +76,27 @@ def capabilities(config: dict[str, Any], modules: tuple[str, ...]) -> tuple[str,
         return _SENTENCE_TRANSFORMERS
     architectures = config.get("architectures") or []
     name = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
-    return next((tasks for suffix, tasks in _BY_ARCHITECTURE if name.endswith(suffix)), ())
+    by_suffix = next((tasks for suffix, tasks in _BY_ARCHITECTURE if name.endswith(suffix)), ())
+    by_type = _BY_TYPE.get(str(config.get("model_type")), ())
+    if name.endswith(("ForConditionalGeneration", "ForImageTextToText")) and not by_type:
+        return ("image-text-to-text", "image-to-text") if "vision_config" in config else ()
+    if name.endswith("ForSequenceClassification"):
+        return (*by_suffix, *_classifier_tasks(config))
+    if by_type and (not by_suffix or by_type[0] not in by_suffix) and not name.endswith(_HEADS):
+        return by_type
+    return by_suffix or (("feature-extraction",) if name.endswith("Model") else ())
+
+
+# Heads that say what the model is for, whatever its type: BartForSequenceClassification is no text2text model.
+_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForCausalLM", "ForMaskedLM", "ForImageClassification")
+
+
+def _classifier_tasks(config: dict[str, Any]) -> tuple[str, ...]:
+    """A natural language inference model classifies by labels that a request names; one score ranks pairs."""
+    labels = [str(label).lower() for label in (config.get("id2label") or {}).values()]
+    if any(label.startswith("entail") for label in labels):
+        return ("zero-shot-classification",)
+    return ("text-ranking",) if len(labels) == 1 or config.get("num_labels") == 1 else ()
 
 
 def choose_task(wanted: str, config: dict[str, Any], modules: tuple[str, ...], model: str) -> str:
