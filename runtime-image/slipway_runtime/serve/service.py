@@ -210,8 +210,8 @@ class Service:
             task = canonical(name)
             if task is not None and task in loaded.adapters:
                 return loaded.adapters[task]
-        asked = " or ".join(name[:80] for name in request.tasks)
-        raise NotFound(f"task {asked!r} is not served here; this model does {', '.join(loaded.adapters)}")
+        asked = " or ".join(repr(name[:80]) for name in request.tasks)
+        raise NotFound(f"task {asked} is not served here; this model does {', '.join(loaded.adapters)}")
 
 
 def _varied(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Item]:
