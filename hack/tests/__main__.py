@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +62,8 @@ class Counts:
     failed: int
     skipped: int
     seconds: float
+    names: tuple[str, ...] = ()
+    """Of what failed, each with its first line: the last thing that a log shows is what one wants to know."""
 
     @property
     def good(self) -> bool:
@@ -134,14 +136,21 @@ def counted(report: Path, code: int, seconds: float) -> Counts:
     """From pytest's own report. A run that ended badly without one is a failure, whatever it had counted."""
     if not report.exists():
         return Counts(0, 1, 0, seconds)
-    suites = ET.parse(report).getroot().iter("testsuite")  # noqa: S314 - written by pytest a moment ago
+    root = ET.parse(report).getroot()  # noqa: S314 - written by pytest a moment ago
     total = bad = skipped = 0
-    for suite in suites:
+    for suite in root.iter("testsuite"):
         total += int(suite.get("tests", 0))
         bad += int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped += int(suite.get("skipped", 0))
     failed = bad or (1 if code else 0)
-    return Counts(total - bad - skipped, failed, skipped, seconds)
+    return Counts(total - bad - skipped, failed, skipped, seconds, tuple(_failures(root)))
+
+
+def _failures(root: ET.Element) -> Iterator[str]:
+    for case in root.iter("testcase"):
+        for why in (*case.iter("failure"), *case.iter("error")):
+            first = (why.get("message") or "").strip().splitlines() or [""]
+            yield f"{case.get('classname')}::{case.get('name')}: {first[0][:300]}"
 
 
 def summary(results: dict[str, Counts], seconds: float) -> int:
@@ -150,6 +159,9 @@ def summary(results: dict[str, Counts], seconds: float) -> int:
         print(f"{name:10} {counts.passed:7} {counts.failed:7} {counts.skipped:8} {counts.seconds:9.0f}")
     total = [sum(getattr(c, part) for c in results.values()) for part in ("passed", "failed", "skipped")]
     print(f"{'all':10} {total[0]:7} {total[1]:7} {total[2]:8} {seconds:9.0f}\n")
+    for name, counts in results.items():
+        for failure in counts.names:
+            print(f"failed: [{name}] {failure}")
     print(f"{total[0]} passed, {total[1]} failed, {total[2]} skipped")
     return 0 if results and all(counts.good for counts in results.values()) else 1
 
