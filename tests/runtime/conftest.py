@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -48,20 +48,22 @@ def hub(hub_root: Path) -> Iterator[tuple[str, Mirror]]:
 class Start(Protocol):
     """Start a server for a repository of the session's mirror, with further variables."""
 
-    def __call__(self, repository: str, **variables: str) -> AbstractContextManager[RuntimeServer]: ...
+    def __call__(
+        self, repository: str, *, warm: bool = False, **variables: str
+    ) -> AbstractContextManager[RuntimeServer]: ...
 
 
 @pytest.fixture(scope="session")
 def start(hub: tuple[str, Mirror], tmp_path_factory: pytest.TempPathFactory) -> Start:
-    def begin(repository: str, **variables: str) -> AbstractContextManager[RuntimeServer]:
+    def begin(repository: str, *, warm: bool = False, **variables: str) -> AbstractContextManager[RuntimeServer]:
         env = {"SLIPWAY_MODEL_ID": repository, "HF_ENDPOINT": hub[0]} | variables
-        return serving(tmp_path_factory.mktemp("server"), **env)
+        return serving(tmp_path_factory.mktemp("server"), warm=warm, **env)
 
     return begin
 
 
 def _ready(start: Start, repository: str, **variables: str) -> Iterator[RuntimeServer]:
-    with start(repository, **variables) as server:
+    with start(repository, warm=True, **variables) as server:
         server.wait_for_stage("Ready")
         yield server
 
@@ -89,6 +91,24 @@ def sentences(start: Start) -> Iterator[RuntimeServer]:
 @pytest.fixture(scope="session")
 def minilm(start: Start) -> Iterator[RuntimeServer]:
     yield from _ready(start, models.MINILM, SLIPWAY_TASK="sentence-similarity")
+
+
+class Serve(Protocol):
+    """Start a server for a folder, Ready, with further variables."""
+
+    def __call__(self, folder: Path, **variables: str) -> AbstractContextManager[RuntimeServer]: ...
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    @contextmanager
+    def begin(folder: Path, **variables: str) -> Iterator[RuntimeServer]:
+        env = {"SLIPWAY_MODEL_PATH": str(folder)} | variables
+        with serving(tmp_path_factory.mktemp("server"), warm=True, **env) as server:
+            server.wait_for_stage("Ready")
+            yield server
+
+    return begin
 
 
 class Direct:

@@ -138,7 +138,7 @@ def test_a_task_of_another_model_is_refused_with_those_that_are_served(minilm: R
     assert answer.status_code == 404
     assert (
         answer.json()["error"]
-        == "task 'fill-mask' is not served here; this model does feature-extraction, sentence-similarity"
+        == "task 'fill-mask' is not served here; this model does sentence-similarity, feature-extraction"
     )
 
 

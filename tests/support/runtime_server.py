@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 
 from tests.support.waiting import eventually
+from tests.support.warm_process import WarmProcess
 
 READY_SECONDS = 120.0  # importing torch on two busy cores
 
@@ -26,7 +27,7 @@ READY_SECONDS = 120.0  # importing torch on two busy cores
 class RuntimeServer:
     """One process, its two addresses and its log."""
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | WarmProcess
     http_port: int
     admin_port: int
     log: Path
@@ -99,8 +100,11 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serving(folder: Path, **variables: str) -> Iterator[RuntimeServer]:
-    """Start with `variables` over defaults that suit tests; end it afterwards. Its cache and log lie in `folder`."""
+def serving(folder: Path, *, warm: bool = False, **variables: str) -> Iterator[RuntimeServer]:
+    """Start with `variables` over defaults that suit tests; end it afterwards. Its cache and log lie in `folder`.
+
+    `warm`: forked from a process that has imported torch, see warm_process.py.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     http_port, admin_port = free_ports(2)
     log = folder / "server.log"
@@ -117,14 +121,7 @@ def serving(folder: Path, **variables: str) -> Iterator[RuntimeServer]:
         "SLIPWAY_RETRY_SECONDS": "0.2",
         "SLIPWAY_RETRY_MAX_SECONDS": "0.5",
     } | variables
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            # Ends with the tests, also when they are killed.
-            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "slipway_runtime", "serve"],
-            env=env,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-        )
+    process = WarmProcess(env, log) if warm else _cold(env, log)
     server = RuntimeServer(process, http_port, admin_port, log, time.monotonic())
     try:
         server.wait_for_port()
@@ -133,3 +130,14 @@ def serving(folder: Path, **variables: str) -> Iterator[RuntimeServer]:
         if process.poll() is None:
             process.kill()
         process.wait(30)
+
+
+def _cold(env: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            # Ends with the tests, also when they are killed.
+            ["setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "slipway_runtime", "serve"],
+            env=env,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        )
