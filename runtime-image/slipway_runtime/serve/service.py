@@ -42,6 +42,8 @@ class TaskRequest:
     model: str | None = None
     wait_for_model: bool = False
     """Hold while loading as long as a request may last."""
+    place: str = ""
+    """What errors call it where one wire request holds several: input_data.data[2]."""
     served_as: str = "-"
     """The adapter that took it, for logs and metrics; never what a caller made up."""
 
@@ -202,10 +204,8 @@ class Service:
 
     def _adapter(self, loaded: Loaded, request: TaskRequest) -> Adapter:
         if not request.tasks:
-            default = loaded.adapters[loaded.task]
-            if default.accepts(request.inputs):
-                return default
-            return next((a for a in loaded.adapters.values() if a.accepts(request.inputs)), default)
+            in_order = (loaded.adapters[loaded.task], *loaded.adapters.values())
+            return next((a for a in in_order if a.accepts(request.inputs, request.parameters)), in_order[0])
         for name in request.tasks:
             task = canonical(name)
             if task is not None and task in loaded.adapters:

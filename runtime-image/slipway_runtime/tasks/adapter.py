@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -96,8 +96,9 @@ class Adapter(ABC):
     streams: ClassVar[bool] = False
     """Parts of the answer can be given out before its end."""
 
-    def accepts(self, inputs: object) -> bool:  # noqa: ARG002 - for those that override it
-        """Whether inputs of this shape are meant for this task, where a model does several on one route."""
+    def accepts(self, inputs: object, parameters: Mapping[str, Any]) -> bool:  # noqa: ARG002 - for those that override it
+        """Whether a request of this shape, not checked yet, is meant for this task, where a model does several on one
+        route."""
         return True
 
     @abstractmethod

@@ -8,7 +8,7 @@ dropped), a list of those for a list.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -48,7 +48,7 @@ class _Texts(Adapter):
         self._limits = limits
         self._width = width
 
-    def accepts(self, inputs: object) -> bool:
+    def accepts(self, inputs: object, parameters: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the shape of every adapter
         return not isinstance(inputs, dict)
 
     def parse(self, inputs: object, parameters: FeatureParameters) -> Call:

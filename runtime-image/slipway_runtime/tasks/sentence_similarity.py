@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from slipway_runtime.artifacts import Artifact
@@ -31,7 +32,7 @@ class SentenceSimilarity(Adapter):
         self._encoder = encoder
         self._limits = limits
 
-    def accepts(self, inputs: object) -> bool:
+    def accepts(self, inputs: object, parameters: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the shape of every adapter
         return isinstance(inputs, dict)
 
     def parse(self, inputs: object, parameters: SimilarityParameters) -> Call:
