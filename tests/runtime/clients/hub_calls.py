@@ -25,14 +25,22 @@ def method_of(task: str) -> str:
 def hub(url: str, task: str) -> Any:
     from huggingface_hub import InferenceClient
 
-    return plain(getattr(InferenceClient(model=url), method_of(task))(**ROWS[task].hub or {}))
+    client = InferenceClient(model=url)
+    try:
+        return plain(getattr(client, method_of(task))(**ROWS[task].hub or {}))
+    finally:
+        getattr(client, "close", lambda: None)()  # newer ones have it
 
 
 def hub_async(url: str, task: str) -> Any:
     from huggingface_hub import AsyncInferenceClient
 
     async def call() -> Any:
-        return await getattr(AsyncInferenceClient(model=url), method_of(task))(**ROWS[task].hub or {})
+        client = AsyncInferenceClient(model=url)
+        try:
+            return await getattr(client, method_of(task))(**ROWS[task].hub or {})
+        finally:
+            await client.close()
 
     return plain(asyncio.run(call()))
 
