@@ -40,7 +40,8 @@ def hub_async(url: str, task: str) -> Any:
         try:
             return await getattr(client, method_of(task))(**ROWS[task].hub or {})
         finally:
-            await client.close()
+            close: Any = client.close  # untyped
+            await close()
 
     return plain(asyncio.run(call()))
 
