@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
-from slipway_runtime.errors import BodyTooLarge, ModelUnavailable, RequestError, UnsupportedEncoding
+from slipway_runtime.errors import BodyTooLarge, InvalidInput, ModelUnavailable, RequestError, UnsupportedEncoding
+from slipway_runtime.serve import sse
 from slipway_runtime.serve.dialects import Dialect, Events
 from slipway_runtime.serve.errors import retry_after, status_of
 from slipway_runtime.serve.logs import logger
@@ -18,12 +19,6 @@ T = TypeVar("T")
 KEEP_ALIVE_SECONDS = 10.0  # a comment this often while nothing comes: proxies close silent connections
 SHUTTING_DOWN = ModelUnavailable("the server is shutting down; send the request again", 1.0)
 UNFORESEEN = RequestError("internal error; the server's log has the place")
-# X-Accel-Buffering: without it nginx collects a stream before it passes it on.
-_EVENT_STREAM = [
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
-]
 
 
 class CallerGone(Exception):
@@ -82,10 +77,18 @@ class TaskEndpoint:
     async def _answers(self, requests: Sequence[TaskRequest]) -> list[Answer]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._service.answer(request)) for request in requests]
+                tasks = [group.create_task(self._row(request)) for request in requests]
         except* RequestError as errors:  # the others are cancelled: one bad row fails the whole
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
+
+    async def _row(self, request: TaskRequest) -> Answer:
+        try:
+            return await self._service.answer(request)
+        except InvalidInput as error:
+            if not request.place:
+                raise
+            raise InvalidInput(request.place, error.message) from None
 
     async def _stream(self, request: TaskRequest, render: Events, gone: asyncio.Future[Any], send: Send) -> None:
         """Server-sent events. Until the first one an error has a status of its own; later it comes as an event."""
@@ -93,11 +96,11 @@ class TaskEndpoint:
         events = render(parts)
 
         async def keep_alive() -> None:
-            await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})
+            await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
 
         try:
             event = await _unless_gone(anext(events, None), gone)
-            await send({"type": "http.response.start", "status": 200, "headers": list(_EVENT_STREAM)})
+            await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
             while event is not None:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
                 event = await _unless_gone(anext(events, None), gone, keep_alive)
@@ -108,15 +111,16 @@ class TaskEndpoint:
 
     async def _send_error(self, scope: Scope, send: Send, error: RequestError, *, as_event: bool) -> None:
         body = self._dialect.render_error(error)
+        status = self._dialect.statuses.get(type(error), status_of(error))
         if as_event:
-            scope["slipway.code"] = status_of(error)
-            await send({"type": "http.response.body", "body": b"data: " + body + b"\n\n"})
+            scope["slipway.code"] = status
+            await send({"type": "http.response.body", "body": sse.event(body)})
             return
         after = retry_after(error)
-        extra = [("retry-after", str(after))] if after is not None else []
+        extra = [*self._dialect.error_headers(error), *([("retry-after", str(after))] if after is not None else [])]
         if isinstance(error, BodyTooLarge):
             extra.append(("connection", "close"))  # the rest of the body is not read
-        await send_body(send, status_of(error), body, extra)
+        await send_body(send, status, body, extra)
 
 
 async def _unless_gone(

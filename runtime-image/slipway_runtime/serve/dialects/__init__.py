@@ -5,9 +5,10 @@ It knows no model; of tasks it knows the shapes of their answers, as tasks/ docu
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar
 
 from slipway_runtime.errors import RequestError
 from slipway_runtime.serve.service import Answer, Part, TaskRequest
@@ -37,13 +38,21 @@ class Exchange:
     """Where a stream is asked for (of one request): parts and at last the Answer → whole server-sent events."""
 
 
-class Dialect(Protocol):
+class Dialect(ABC):
     """One wire format."""
 
-    name: str
+    name: ClassVar[str]
+    statuses: ClassVar[Mapping[type[RequestError], int]] = {}
+    """Where this format's status differs from serve/errors.py."""
 
+    @abstractmethod
     def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:
         """`headers`: lower-case names; `path`: what the route captured. Raises RequestError."""
 
+    @abstractmethod
     def render_error(self, error: RequestError) -> bytes:
         """The body of an error, in this format's shape: also the data of an event where a stream breaks."""
+
+    def error_headers(self, error: RequestError) -> Sequence[tuple[str, str]]:  # noqa: ARG002 - for those that override it
+        """Beside Retry-After, which every format has."""
+        return ()

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from slipway_runtime.errors import InvalidInput, ModelLoading, RequestError, UnsupportedEncoding
-from slipway_runtime.serve.dialects import Exchange, Reply
+from slipway_runtime.serve.dialects import Dialect, Exchange, Reply
 from slipway_runtime.serve.service import Answer, TaskRequest
 from slipway_runtime.tasks.adapter import Media
 
@@ -30,7 +30,7 @@ _JSON_TYPES = (
 )
 
 
-class HuggingFace:
+class HuggingFace(Dialect):
     """The dialect."""
 
     name = "huggingface"
