@@ -22,6 +22,8 @@ class Token:
     special: bool = False
     top: tuple[Token, ...] = ()
     """The likeliest tokens at its place, where asked for."""
+    last: bool = False
+    """The answer ends with it: TGI's streams carry the whole text in the last token's event."""
 
 
 @dataclass(frozen=True)
