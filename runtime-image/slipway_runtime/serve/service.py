@@ -126,7 +126,7 @@ class Service:
 
         `emit` gets (item, part) on the event loop where the adapter gives out parts.
         """
-        self._check_name(request)
+        self.check_name(request.model)
         loaded = await self._model(wait=request.wait_for_model)
         try:
             async with asyncio.timeout(self.settings.request_timeout_seconds):
@@ -194,13 +194,14 @@ class Service:
         estimate = lifecycle.estimated_seconds
         raise ModelLoading(f"Model {name} is currently loading", round(estimate if estimate is not None else 1.0, 1))
 
-    def _check_name(self, request: TaskRequest) -> None:
+    def check_name(self, model: str | None) -> None:
+        """NotFound unless it is a name of this server's model, or what clients send when they were given none."""
         settings = self.settings
         own = [name for name in (settings.endpoint, settings.model_id or settings.model_name) if name]
-        if request.model is None or request.model in (*own, *settings.variant_names, *CLIENT_DEFAULTS):
+        if model is None or model in (*own, *settings.variant_names, *CLIENT_DEFAULTS):
             return
         known = " or ".join([*own, *settings.variant_names])
-        raise NotFound(f"model {request.model[:200]!r} is not served here; this is {known}")
+        raise NotFound(f"model {model[:200]!r} is not served here; this is {known}")
 
     def _adapter(self, loaded: Loaded, request: TaskRequest) -> Adapter:
         if not request.tasks:
