@@ -190,11 +190,14 @@ def test_a_key_that_no_secret_has(cluster: Cluster) -> None:
 
 
 def test_a_task_that_is_not_served(cluster: Cluster) -> None:
-    said = refused(cluster, task="text-generation")
-    assert (
-        'spec.task: Unsupported value: "text-generation": supported values: "feature-extraction", "fill-mask", ' in said
-    )
-    assert '"sentence-similarity", "sentiment-analysis", "text-classification"' in said
+    said = refused(cluster, task="text-genration")
+    assert 'spec.task: Invalid value: "string": "text-genration" is not a task; leave it out to have it found ' in said
+    assert "text-classification, text-generation, text-ranking, " in said
+
+
+@pytest.mark.parametrize("task", ["translation_en_to_fr", "translation_zh-CN_to_en", "ner", "text2text-generation"])
+def test_every_word_for_a_task_is_taken(cluster: Cluster, task: str) -> None:
+    assert cluster.post(endpoint(namespace="default", task=task), dry_run=True).is_success
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from slipway_operator import contract, reasons
 from slipway_operator.model_endpoint import faults, spec, status
 from slipway_operator.model_endpoint.render import children
@@ -21,6 +23,7 @@ from slipway_operator.settings import Settings
 from slipway_runtime import settings as runtime_settings
 from slipway_runtime.errors import REASON_CODES
 from slipway_runtime.settings import Settings as RuntimeSettings
+from slipway_runtime.tasks.table import TASKS
 
 from tests.support.builders import stored
 from tests.support.control_plane import ROOT
@@ -183,3 +186,13 @@ def test_a_fault_of_the_runtime_becomes_a_condition_in_its_own_words(runtime: Ob
 def test_settings_of_the_runtime_are_importable_without_its_libraries() -> None:
     """So that this test can run in the operator's environment."""
     assert Path(runtime_settings.__file__).name == "settings.py"
+
+
+def test_the_crd_takes_every_word_for_a_task_that_the_runtime_serves() -> None:
+    crd = yaml.safe_load((ROOT / "crds/modelendpoints.yaml").read_text())
+    task = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["task"]
+    [rule] = task["x-kubernetes-validations"]
+    words = {name for served in TASKS.values() for name in (served.name, *served.aliases)}
+    assert set(re.findall(r"'([a-z0-9-]+)'", rule["rule"])) == words
+    assert {name for name in words if name in task["description"]} == words
+    assert {name for name in TASKS if name in rule["messageExpression"]} == set(TASKS)
