@@ -1,0 +1,177 @@
+"""A recording's bytes → blocks of samples, by libsndfile and FFmpeg's libraries. Nothing is opened but these bytes.
+
+The format is read off the first bytes and named to the library, so that neither guesses: a playlist (HLS, DASH, concat,
+SDP), which would make FFmpeg open other files and URLs, is no format here. No process is started.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+import soundfile  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+
+from slipway_runtime.errors import InvalidInput
+
+Samples = NDArray[np.float32]
+
+READ = "wav, flac, ogg, mp3, aiff, webm, mp4 (m4a), aac and amr"
+_FRAMES = 1 << 16  # of one block
+# libsndfile's count where a header has none (a FLAC that was written to a pipe).
+_UNKNOWN = (1 << 63) - 1
+# No other protocol than the bytes at hand; no files that a QuickTime atom names.
+_CLOSED = {"protocol_whitelist": "none", "enable_drefs": "0", "use_absolute_path": "0"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A format: how messages call it, and which library reads it."""
+
+    name: str
+    soundfile: str = ""
+    """libsndfile's name for it."""
+    demuxer: str = ""
+    """FFmpeg's name for it, tried where libsndfile cannot."""
+
+
+_WAV = Kind("wav", "WAV", "wav")
+_MP3 = Kind("mp3", "MP3", "mp3")
+_KINDS: tuple[tuple[bytes, int, Kind], ...] = (  # magic bytes, where they are, kind
+    (b"RIFF", 0, _WAV),
+    (b"RF64", 0, Kind("wav", "RF64", "wav")),
+    (b"fLaC", 0, Kind("flac", "FLAC", "flac")),
+    (b"OggS", 0, Kind("ogg", "OGG", "ogg")),
+    (b"FORM", 0, Kind("aiff", "AIFF")),
+    (b"ID3", 0, _MP3),
+    (b"\x1aE\xdf\xa3", 0, Kind("webm", demuxer="matroska")),
+    (b"ftyp", 4, Kind("mp4", demuxer="mov")),
+    (b"#!AMR", 0, Kind("amr", demuxer="amr")),
+)
+_OTHERS: tuple[tuple[bytes, str], ...] = (  # what people send by mistake
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"%PDF", "a PDF document"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"\x1f\x8b", "gzip data"),
+    (b"#EXTM3U", "a playlist, whose entries are not fetched"),
+    (b"ffconcat", "a playlist, whose entries are not fetched"),
+    (b"v=0", "a session description, which is not fetched"),
+    (b"<", "XML or HTML"),
+    (b"{", "JSON"),
+    (b"MThd", "MIDI, which has notes and no sound"),
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Sound that is about to be decoded."""
+
+    kind: str
+    rate: int
+    """Samples per second."""
+    channels: int
+    frames: int | None
+    """As the header says, which may be wrong. None: it does not say."""
+    blocks: Iterator[Samples]
+    """[frames, channels] each. Raises InvalidInput where the sound is broken."""
+
+
+def kind_of_sound(content: bytes) -> Kind | None:
+    """By the first bytes; None where it is no format that is read here."""
+    for magic, place, kind in _KINDS:
+        if content[place : place + len(magic)] == magic:
+            return kind
+    if len(content) > 1 and content[0] == 0xFF and content[1] & 0xE0 == 0xE0:  # the sync word of an MPEG frame
+        layer = content[1] >> 1 & 3
+        return Kind("aac", demuxer="aac") if layer == 0 and content[1] & 0xF0 == 0xF0 else _MP3 if layer else None
+    return None
+
+
+def open_sound(content: bytes, field: str) -> Stream:
+    """Raises InvalidInput where these bytes are no sound that can be read."""
+    kind = kind_of_sound(content)
+    if kind is None:
+        raise InvalidInput(field, f"is no recording: found {_found(content)}; read here are {READ}")
+    if kind.soundfile:
+        try:
+            return _by_soundfile(content, kind, field)
+        except soundfile.LibsndfileError:
+            if not kind.demuxer:
+                raise _broken(kind, field) from None
+    return _by_ffmpeg(content, kind, field)
+
+
+def _by_soundfile(content: bytes, kind: Kind, field: str) -> Stream:
+    file = soundfile.SoundFile(io.BytesIO(content))
+    if file.format not in (kind.soundfile, f"{kind.soundfile}EX"):  # WAVEX is a WAV with a longer header
+        raise _broken(kind, field)
+
+    def blocks() -> Iterator[Samples]:
+        with file:
+            while True:
+                try:
+                    block = file.read(_FRAMES, dtype="float32", always_2d=True)
+                except soundfile.LibsndfileError:
+                    raise _broken(kind, field) from None
+                if not len(block):
+                    return
+                yield block
+
+    frames = None if file.frames >= _UNKNOWN else int(file.frames)
+    return Stream(kind.name, int(file.samplerate), int(file.channels), frames, blocks())
+
+
+def _by_ffmpeg(content: bytes, kind: Kind, field: str) -> Stream:
+    try:
+        container: Any = av.open(io.BytesIO(content), format=kind.demuxer, options=_CLOSED)
+    except (av.FFmpegError, ValueError, OSError):
+        raise _broken(kind, field) from None
+    if not container.streams.audio:
+        container.close()
+        raise InvalidInput(field, f"is {kind.name} without sound in it")
+    stream = container.streams.audio[0]
+    codec: Any = stream.codec_context
+    if codec is None:  # a codec that this build does not know, or a header that was cut off
+        container.close()
+        raise _broken(kind, field)
+    seconds: float | None = None
+    if stream.duration is not None and stream.time_base is not None:
+        seconds = float(stream.duration * stream.time_base)
+    elif container.duration is not None:
+        seconds = container.duration / av.time_base
+    rate, channels = int(codec.sample_rate or 0), int(codec.channels or 0)
+
+    def blocks() -> Iterator[Samples]:
+        planar = av.AudioResampler(format="fltp")  # sample format only: rate and channels stay
+        try:
+            with container:
+                for frame in container.decode(stream):
+                    for part in planar.resample(frame):
+                        yield _block(part)
+                for part in planar.resample(None):
+                    yield _block(part)
+        except (av.FFmpegError, ValueError, OSError):
+            raise _broken(kind, field) from None
+
+    return Stream(kind.name, rate, channels, round(seconds * rate) if seconds else None, blocks())
+
+
+def _block(frame: Any) -> Samples:
+    return np.ascontiguousarray(frame.to_ndarray().T, dtype=np.float32)
+
+
+def _found(content: bytes) -> str:
+    for magic, what in _OTHERS:
+        if content.lstrip()[: len(magic)] == magic:
+            return what
+    return f"bytes that begin with {content[:8].hex(' ')}"
+
+
+def _broken(kind: Kind, field: str) -> InvalidInput:
+    return InvalidInput(field, f"looks like {kind.name}, but cannot be decoded; read here are {READ}")
