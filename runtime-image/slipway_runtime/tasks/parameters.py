@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import typing
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,20 +18,38 @@ _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 def convert(parameters: dict[str, Any], kind: type[P]) -> P:
     """Check and convert. None means absent: TGI's client sends every parameter as an explicit null."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    allowed = [field.encode_name for field in msgspec.structs.fields(kind)]
-    for name in given:
-        if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
-            meant = f" (did you mean {close[0]}?)" if close else ""
-            raise InvalidInput(
-                f"parameters.{name[:80]}",
-                f"unknown parameter{meant}; this task takes {', '.join(allowed) if allowed else 'no parameters'}",
-            )
+    given = _named(parameters, kind, "parameters", "this task takes")
     try:
         return msgspec.convert(given, kind, strict=True)
     except msgspec.ValidationError as error:
-        text = str(error)
-        found = _AT.search(text)
-        path = f"parameters.{found['path']}" if found and found["path"] else "parameters"
-        raise InvalidInput(path, _AT.sub("", text).replace("`", "")) from None
+        path, text = place_of(error)
+        raise InvalidInput(f"parameters.{path}" if path else "parameters", text) from None
+
+
+def _named(given: dict[str, Any], kind: type[Parameters], path: str, takes: str) -> dict[str, Any]:
+    """Without those that are None; every name, also of parameters inside parameters, is one of the struct's."""
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    named = {name: value for name, value in given.items() if value is not None}
+    for name, value in named.items():
+        if name not in fields:
+            close = difflib.get_close_matches(name, fields, n=1)
+            meant = f" (did you mean {close[0]}?)" if close else ""
+            known = ", ".join(fields) if fields else "no parameters"
+            raise InvalidInput(f"{path}.{name[:80]}", f"unknown parameter{meant}; {takes} {known}")
+        inner = _struct_of(fields[name])
+        if inner is not None and isinstance(value, dict):
+            named[name] = _named(value, inner, f"{path}.{name}", "allowed are")
+    return named
+
+
+def _struct_of(kind: Any) -> type[Parameters] | None:
+    """The Parameters that a field's type is, or may be."""
+    among = (kind, *typing.get_args(kind))
+    return next((one for one in among if isinstance(one, type) and issubclass(one, Parameters)), None)
+
+
+def place_of(error: msgspec.ValidationError) -> tuple[str, str]:
+    """Where in the structure it is, and what is wrong there."""
+    text = str(error)
+    found = _AT.search(text)
+    return (found["path"] if found else ""), _AT.sub("", text).replace("`", "")

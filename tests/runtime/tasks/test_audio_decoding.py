@@ -43,7 +43,7 @@ def test_a_file_of_each_format_is_a_tone_of_440_hertz(container: str) -> None:
     assert recording.rate == RATE
     assert recording.seconds == pytest.approx(1.0, abs=0.15)  # codecs pad
     assert pitch(recording) == pytest.approx(440, abs=1)
-    assert np.percentile(np.abs(recording.samples), 95) == pytest.approx(0.5, abs=0.03)
+    assert np.percentile(np.abs(recording.samples), 95) == pytest.approx(0.5, abs=0.06)
 
 
 def test_lossless_sound_at_the_models_rate_is_not_touched() -> None:
