@@ -13,6 +13,7 @@ certificates in `folder`. Faults of the API server: `stop` and `start` (same por
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import ssl
 import subprocess
@@ -172,6 +173,9 @@ class Cluster:
             spec = yaml.safe_load(path.read_text())["spec"]
             served = f"/apis/{spec['group']}/{spec['versions'][0]['name']}/{spec['names']['plural']}"
             eventually(partial(self._serves, served), timeout=30)
+        # What kubectl cached of the API before knows no such kinds; short names need them.
+        shutil.rmtree(self.folder / "kubectl", ignore_errors=True)
+        eventually(lambda: "mep " in self.kubectl("api-resources", "--api-group=slipway.dev").stdout, timeout=30)
 
     def audit(self, user: str | None = None) -> list[Object]:
         """One audit event for each answered request, oldest first; of one user, if given. A watch counts once."""
