@@ -1,7 +1,7 @@
 """`make test`: every tier, with the counts of each.
 
-Two lanes run side by side, for most tests wait for something: one with servers of its own, one in the real cluster.
-What takes the cluster down comes last, alone.
+Two lanes run side by side, for most tests wait for something: one with servers of its own, one in the real cluster,
+where what takes the cluster down comes last.
 
 A tier that fails does not stop the others: one run tells everything. A skipped test counts as a failure: what cannot
 run is said in the README, not passed over. Standard library only.
@@ -32,7 +32,7 @@ class Tier:
     paths: tuple[str, ...]
     what: str
     lane: str
-    """Tiers of a lane run one after the other; the lane `alone` runs when the others are through."""
+    """Tiers of a lane run one after the other, in this order."""
     local_only: bool = False
     """Needs the cluster of hack/cluster: not run against a cluster that SLIPWAY_KUBECONFIG names."""
 
@@ -50,7 +50,7 @@ TIERS = (
         "operator",
         ("tests/cluster", "--ignore=tests/cluster/unit"),
         "the local cluster itself, killed and started again",
-        "alone",
+        "cluster",
         local_only=True,
     ),
 )
@@ -89,7 +89,6 @@ def main() -> int:
         running = [lanes.submit(run_lane, [t for t in chosen if t.lane == lane]) for lane in ("own", "cluster")]
         for lane in running:
             results |= lane.result()
-    results |= run_lane([tier for tier in chosen if tier.lane == "alone"])
     if ours:
         cluster("down")
     return summary({tier.name: results[tier.name] for tier in chosen}, time.monotonic() - started)
