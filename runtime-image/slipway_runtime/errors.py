@@ -18,6 +18,8 @@ They never hold tokens, inputs or internal paths.
 
 from __future__ import annotations
 
+from typing import Literal
+
 # Reasons of /status, and the exit codes that jobs use for them (design.md section 4).
 REASON_CODES = {
     "BadConfiguration": 64,
@@ -60,6 +62,7 @@ class InvalidInput(RequestError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+        self.problem = message
 
 
 class BodyTooLarge(RequestError):
@@ -75,9 +78,13 @@ class UnsupportedEncoding(RequestError):
 
 
 class NotFound(RequestError):
-    """The task or the model that the path names is not served here."""
+    """The task or the model that the request names is not served here; `what` says which of them."""
 
     kind = "not_found"
+
+    def __init__(self, message: str, what: Literal["task", "model", "route"] = "route") -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class Overloaded(RequestError):

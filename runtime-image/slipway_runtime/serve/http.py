@@ -14,6 +14,7 @@ from slipway_runtime.serve.dialects import Dialect, Events
 from slipway_runtime.serve.errors import retry_after, status_of
 from slipway_runtime.serve.logs import logger
 from slipway_runtime.serve.service import Answer, Service, TaskRequest
+from slipway_runtime.tasks.adapter import Media
 
 T = TypeVar("T")
 KEEP_ALIVE_SECONDS = 10.0  # a comment this often while nothing comes: proxies close silent connections
@@ -67,7 +68,10 @@ class TaskEndpoint:
             if exchange.events is not None:
                 await self._stream(exchange.requests[0], exchange.events, gone, send)
             else:
-                reply = exchange.reply(await _unless_gone(self._answers(exchange.requests), gone))
+                answers = await _unless_gone(self._answers(exchange.requests), gone)
+                # An image may have to be encoded anew, which would hold up everybody else.
+                media = any(isinstance(answer.value, Media) for answer in answers)
+                reply = await self._service.in_worker(exchange.reply, answers) if media else exchange.reply(answers)
                 await send_body(send, 200, reply.body, reply.headers, reply.media_type)
         finally:
             scope["slipway.task"] = next((request.served_as for request in exchange.requests), "-")

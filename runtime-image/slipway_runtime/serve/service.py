@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from slipway_runtime.errors import (
     DeadlineExceeded,
@@ -27,6 +27,8 @@ from slipway_runtime.tasks.adapter import Adapter, Item, Listener, Loaded
 from slipway_runtime.tasks.parameters import convert
 from slipway_runtime.tasks.table import canonical
 
+A = TypeVar("A")
+T = TypeVar("T")
 # What clients send as the model's name when their user gave none: openai-like mode of huggingface_hub, text_generation.
 CLIENT_DEFAULTS = ("", "dummy", "tgi")
 
@@ -69,6 +71,7 @@ class Answer:
     """The longest wait of its items."""
     forward_seconds: float
     """The longest forward of its items."""
+    device: str = "cpu"
 
 
 class Service:
@@ -149,12 +152,20 @@ class Service:
             answer.cancel()
             await asyncio.gather(answer, return_exceptions=True)
 
+    async def in_worker(self, work: Callable[[A], T], argument: A) -> T:
+        """What takes a while, off the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._workers, work, argument)
+
     async def _answer(self, loaded: Loaded, request: TaskRequest, emit: Callable[[int, Any], None] | None) -> Answer:
         loop = asyncio.get_running_loop()
         adapter = self._adapter(loaded, request)
         request.served_as = adapter.task
         if emit is not None and not adapter.streams:
             raise InvalidInput("stream", f"the task {adapter.task} has no stream; leave stream out, or set it to false")
+        if isinstance(request.inputs, bytes) and not adapter.takes_media:
+            raise InvalidInput(
+                "", f'the body is no JSON object, and {adapter.task} takes no image or sound; send {{"inputs": …}}'
+            )
         call = adapter.parse(request.inputs, convert(request.parameters, adapter.parameters))
         started = self._clock()
         items = await loop.run_in_executor(self._workers, adapter.preprocess, call)
@@ -174,6 +185,7 @@ class Service:
             preprocessed - started,
             max((work.started - work.since for work in works), default=0.0),
             max((work.ended - work.started for work in works), default=0.0),
+            loaded.device,
         )
 
     async def _model(self, *, wait: bool) -> Loaded:
@@ -194,14 +206,18 @@ class Service:
         estimate = lifecycle.estimated_seconds
         raise ModelLoading(f"Model {name} is currently loading", round(estimate if estimate is not None else 1.0, 1))
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What callers may call the model, its own name first; the names of LoRA adapters last."""
+        settings = self.settings
+        own = (settings.endpoint, settings.model_id or settings.model_name, *settings.variant_names)
+        return tuple(dict.fromkeys(name for name in own if name))
+
     def check_name(self, model: str | None) -> None:
         """NotFound unless it is a name of this server's model, or what clients send when they were given none."""
-        settings = self.settings
-        own = [name for name in (settings.endpoint, settings.model_id or settings.model_name) if name]
-        if model is None or model in (*own, *settings.variant_names, *CLIENT_DEFAULTS):
+        if model is None or model in (*self.names, *CLIENT_DEFAULTS):
             return
-        known = " or ".join([*own, *settings.variant_names])
-        raise NotFound(f"model {model[:200]!r} is not served here; this is {known}")
+        raise NotFound(f"model {model[:200]!r} is not served here; this is {' or '.join(self.names)}", "model")
 
     def _adapter(self, loaded: Loaded, request: TaskRequest) -> Adapter:
         if not request.tasks:
@@ -212,7 +228,7 @@ class Service:
             if task is not None and task in loaded.adapters:
                 return loaded.adapters[task]
         asked = " or ".join(repr(name[:80]) for name in request.tasks)
-        raise NotFound(f"task {asked} is not served here; this model does {', '.join(loaded.adapters)}")
+        raise NotFound(f"task {asked} is not served here; this model does {', '.join(loaded.adapters)}", "task")
 
 
 def _varied(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Item]:

@@ -1,58 +1,77 @@
 """Hugging Face's inference format: {"inputs": …, "parameters": {…}} to `/`, as InferenceClient and the Hub's own API
 have it.
 
-Parameters may stand at the root as well: InferenceClient sends those of feature-extraction there. `options` is the
-old API's; of it only wait_for_model means something here. `error` is always a string: an object loses its text in
-clients.
+Images and sound may be the body itself: with their own Content-Type, and, since InferenceClient sends none for bytes,
+whatever has none and does not begin as JSON does. Parameters may stand at the root as well: InferenceClient sends
+those of feature-extraction there. `options` is the old API's; of it only wait_for_model means something here. `error`
+is always a string: an object loses its text in clients.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from slipway_runtime.errors import InvalidInput, ModelLoading, RequestError, UnsupportedEncoding
-from slipway_runtime.serve.dialects import Dialect, Exchange, Reply
+from slipway_runtime.errors import InvalidInput, ModelLoading, RequestError
+from slipway_runtime.serve.dialects import Dialect, Exchange, Reply, generation
+from slipway_runtime.serve.dialects.bodies import json_object, media_type
+from slipway_runtime.serve.dialects.generation import Wanted
+from slipway_runtime.serve.dialects.images import as_accepted
 from slipway_runtime.serve.service import Answer, TaskRequest
 from slipway_runtime.tasks.adapter import Media
+from slipway_runtime.tasks.generated import Generated
+from slipway_runtime.tasks.transcript import plain
 
+_SHAPE = '{"inputs": …, "parameters": {…}}'
 # Accepted from old clients and without meaning on a dedicated endpoint.
 _IDLE_OPTIONS = ("use_cache", "use_gpu", "compression")
-_JSON_TYPES = (
-    "",
-    "application/json",
-    "text/json",
-    "text/plain",
-    "application/x-www-form-urlencoded",
-    "application/octet-stream",
-)
+_HUB_VERSION = re.compile(r"\bhf_hub/(\d+)\.(\d+)")
 
 
 class HuggingFace(Dialect):
-    """The dialect."""
+    """The dialect. `data`: whether {"data": …} may stand for inputs, as Alibaba's PAI sends it to `/`."""
 
     name = "huggingface"
 
+    def __init__(self, *, data: bool = False) -> None:
+        self._data = data
+
     def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:
-        data = _json_object(body, headers)
-        if "inputs" not in data:
-            raise InvalidInput("inputs", 'is missing; send {"inputs": …, "parameters": {…}}')
-        parameters = data.pop("parameters", None)
-        options = data.pop("options", None)
-        inputs = data.pop("inputs")
-        if parameters is not None and not isinstance(parameters, dict):
-            raise InvalidInput("parameters", "must be an object")
-        wait = headers.get("x-wait-for-model", "").lower() in ("1", "true") or _wait(options)
+        data: dict[str, Any] = {"inputs": body} if _is_media(body, headers) else json_object(body, headers, _SHAPE)
+        inputs = self._inputs(data)
+        options, stream = data.pop("options", None), _flag(data.pop("stream", None), "stream")
+        parameters = _parameters(data)
+        inputs = _question_beside_image(inputs, parameters)
+        if isinstance(inputs, dict) and "table" in inputs:
+            parameters.pop("model", None)  # InferenceClient puts the URL it was given there
         request = TaskRequest(
             inputs=inputs,
-            parameters=_merged(parameters or {}, data),
+            parameters=parameters,
             tasks=(path["task"],) if "task" in path else (),
             model=path.get("model"),
-            wait_for_model=wait,
+            wait_for_model=headers.get("x-wait-for-model", "").lower() in ("1", "true") or _wait(options),
         )
-        return Exchange([request], _reply)
+        reply = functools.partial(_reply, request, headers)
+        if not stream:
+            return Exchange([request], reply)
+        if isinstance(inputs, list) and not is_chat(inputs):
+            raise InvalidInput("stream", "streams one answer; send one text in inputs, or leave stream out")
+        generation.refuse_in_stream(parameters)
+        wanted = _wanted(request)
+        return Exchange([request], reply, lambda parts: generation.events(parts, wanted))
+
+    def _inputs(self, data: dict[str, Any]) -> Any:
+        if self._data and "data" in data:
+            if "inputs" in data:
+                raise InvalidInput("data", "is given beside inputs; send one of them")
+            return data.pop("data")
+        if "inputs" not in data:
+            raise InvalidInput("inputs", f"is missing; send {_SHAPE}")
+        return data.pop("inputs")
 
     def render_error(self, error: RequestError) -> bytes:
         content: dict[str, Any] = {"error": error.message, "error_type": error.kind}
@@ -61,36 +80,42 @@ class HuggingFace(Dialect):
         return orjson.dumps(content)
 
 
-def _reply(answers: Sequence[Answer]) -> Reply:
-    value = answers[0].value
-    if isinstance(value, Media):
-        return Reply(value.content, value.type)
-    return Reply(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY))
+def is_chat(inputs: object) -> bool:
+    """Whether inputs are the messages of a chat."""
+    return isinstance(inputs, list) and bool(inputs) and all(isinstance(one, dict) and "role" in one for one in inputs)
 
 
-def _json_object(body: bytes, headers: Mapping[str, str]) -> dict[str, Any]:
-    """The body as an object. A missing Content-Type, a charset, or curl's default type are all taken as JSON."""
-    media = headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media not in _JSON_TYPES and not media.endswith("+json"):
-        raise UnsupportedEncoding(f"Content-Type {media[:80]!r} is not read here; send application/json")
-    if not body.strip():
-        raise InvalidInput("", 'the body is empty; send {"inputs": …}')
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(
-            "", f"the body is not valid JSON (line {error.lineno}, column {error.colno}; NaN and Infinity are not JSON)"
-        ) from None
-    if not isinstance(data, dict):
-        raise InvalidInput("", 'the body must be a JSON object: {"inputs": …}')
-    return data
+def _is_media(body: bytes, headers: Mapping[str, str]) -> bool:
+    media = media_type(headers)
+    if media.startswith(("image/", "audio/")):
+        return True
+    return media in ("", "application/octet-stream") and bool(body.strip()) and body.lstrip()[:1] not in (b"{", b"[")
 
 
-def _merged(parameters: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
-    both = sorted(parameters.keys() & root.keys())
+def _parameters(data: dict[str, Any]) -> dict[str, Any]:
+    """Those under `parameters` and those beside it."""
+    parameters = data.pop("parameters", None)
+    if parameters is None:
+        return data
+    if not isinstance(parameters, dict):
+        raise InvalidInput("parameters", "must be an object")
+    both = sorted(parameters.keys() & data.keys())
     if both:
         raise InvalidInput(f"parameters.{both[0]}", f"is given twice: also as {both[0]} beside inputs")
-    return {**parameters, **root}
+    return {**parameters, **data}
+
+
+def _question_beside_image(inputs: Any, parameters: dict[str, Any]) -> Any:
+    """InferenceClient sends visual-question-answering's image as inputs, and both of it beside that again."""
+    if not isinstance(inputs, str) or "question" not in parameters or "image" not in parameters:
+        return inputs
+    return {"image": parameters.pop("image"), "question": parameters.pop("question")}
+
+
+def _flag(value: object, name: str) -> bool:
+    if not isinstance(value, bool | None):
+        raise InvalidInput(name, "must be true or false")
+    return bool(value)
 
 
 def _wait(options: object) -> bool:
@@ -103,7 +128,58 @@ def _wait(options: object) -> bool:
             raise InvalidInput(
                 f"options.{name[:80]}", f"unknown option; allowed are wait_for_model, {', '.join(_IDLE_OPTIONS)}"
             )
-    wait = options.get("wait_for_model", False)
-    if not isinstance(wait, bool):
-        raise InvalidInput("options.wait_for_model", "must be true or false")
-    return wait
+    return _flag(options.get("wait_for_model", False), "options.wait_for_model")
+
+
+def _wanted(request: TaskRequest) -> Wanted:
+    return Wanted.of(request.parameters, full_text=True, messages=request.inputs if is_chat(request.inputs) else None)
+
+
+def _reply(request: TaskRequest, headers: Mapping[str, str], answers: Sequence[Answer]) -> Reply:
+    answer = answers[0]
+    value = answer.value
+    if isinstance(value, Media):
+        accepted = as_accepted(value, headers.get("accept", ""))
+        return Reply(accepted.content, accepted.type)
+    shape = _SHAPES.get(answer.task)
+    if _is_generated(value):
+        value = _generated(request, value)
+    elif shape is not None:
+        value = shape(request, headers, value)
+    return Reply(
+        orjson.dumps(value, default=plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS)
+    )
+
+
+def _is_generated(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], list)
+        and bool(value[0])
+        and isinstance(value[0][0], Generated)
+    )
+
+
+def _generated(request: TaskRequest, value: list[list[Generated]]) -> list[Any]:
+    """A list for one input, lists for a list of them, as transformers' pipeline; TGI's client reads the first."""
+    wanted = _wanted(request)
+    found = [generation.answers(one, wanted) for one in value]
+    return found if isinstance(request.inputs, list) and not is_chat(request.inputs) else found[0]
+
+
+def _zero_shot(request: TaskRequest, headers: Mapping[str, str], value: Any) -> Any:
+    """huggingface_hub reads {labels, scores} up to 1.1, and [{label, score}] from 1.2 on."""
+    version = _HUB_VERSION.search(headers.get("user-agent", ""))
+    if version is None or (int(version[1]), int(version[2])) > (1, 1):
+        return value
+
+    def old(sequence: Any, scores: list[dict[str, Any]]) -> dict[str, Any]:
+        return {"sequence": sequence, "labels": [s["label"] for s in scores], "scores": [s["score"] for s in scores]}
+
+    if isinstance(request.inputs, list):
+        return [old(sequence, scores) for sequence, scores in zip(request.inputs, value, strict=True)]
+    return old(request.inputs, value)
+
+
+_SHAPES: dict[str, Callable[[TaskRequest, Mapping[str, str], Any], Any]] = {"zero-shot-classification": _zero_shot}
