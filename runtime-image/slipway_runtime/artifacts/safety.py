@@ -11,25 +11,35 @@ from typing import Any
 
 import orjson
 
+from slipway_runtime.artifacts import diffusion
 from slipway_runtime.errors import ModelFault
 
 MAX_DESCRIPTION_BYTES = 64 * 1024**2  # the largest tokenizer.json on the Hub is around 35 MB
 _CODE_KEYS = ("auto_map", "custom_pipelines")
 _CODE_FILES = (
     "config.json",
+    "model_index.json",
     "tokenizer_config.json",
     "processor_config.json",
     "preprocessor_config.json",
+    "video_preprocessor_config.json",
     "generation_config.json",
 )
 _MODULE_TYPES = "sentence_transformers."
 
 
 def check_descriptions(folder: Path, source: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Check every description in `folder`; returns config.json and the sentence-transformers module names."""
+    """Check every description in `folder`; returns config.json and the sentence-transformers module names.
+
+    Of a diffusers repository: model_index.json, and no modules.
+    """
     for path in sorted(folder.rglob("*.json")):
         if path.name in _CODE_FILES and ".cache" not in path.parts:
             _refuse_code(read_object(path, source), path.relative_to(folder), source)
+    if (folder / diffusion.INDEX).exists() and not (folder / "config.json").exists():
+        index = read_object(folder / diffusion.INDEX, source)
+        diffusion.check_index(index, source)
+        return index, ()
     modules = _module_names(folder, source)
     transformer = next((p for p in sorted(folder.glob("*_Transformer")) if modules), folder)
     config_path = folder / "config.json"

@@ -10,13 +10,15 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from slipway_runtime.artifacts import diffusion
 from slipway_runtime.errors import ModelFault
 
 # Also inside the numbered folders of sentence-transformers modules: 1_Pooling/config.json.
 _MODULE = r"(?:\d+_[A-Za-z]+/)?"
 _DESCRIPTIONS = re.compile(
     rf"^{_MODULE}(?:config|generation_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab"
-    r"|preprocessor_config|processor_config|modules|config_sentence_transformers|sentence_[a-z]+_config)\.json$"
+    r"|preprocessor_config|video_preprocessor_config|processor_config|chat_template|modules"
+    r"|config_sentence_transformers|sentence_[a-z]+_config)\.json$"
     rf"|^{_MODULE}(?:vocab\.txt|merges\.txt|bpe\.codes|chat_template\.jinja|[A-Za-z0-9_.-]+\.model)$"
 )
 _SINGLE = re.compile(rf"^{_MODULE}model\.safetensors$")
@@ -40,6 +42,8 @@ def select(paths: Iterable[str], source: str) -> Selection:
     config or no weights at all.
     """
     names = sorted(paths)
+    if diffusion.is_diffusion(names):
+        return Selection(*diffusion.select(names, source))
     if "config.json" not in names and not any(name.endswith("_Transformer/config.json") for name in names):
         if "adapter_config.json" in names:
             raise ModelFault(

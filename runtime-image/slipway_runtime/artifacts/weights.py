@@ -10,6 +10,8 @@ from safetensors import SafetensorError, safe_open
 from slipway_runtime.artifacts.safety import read_object
 from slipway_runtime.errors import ModelFault
 
+_INDEX = "*.safetensors.index.json"
+
 
 class CorruptWeights(ModelFault):
     """ModelCorrupt with the files at fault, so that a downloaded copy can be thrown away before the next attempt."""
@@ -44,16 +46,18 @@ def check_weights(folder: Path, names: Iterable[str], source: str) -> int:
 
 
 def _check_shards(folder: Path, found: list[str], source: str) -> None:
-    index = folder / "model.safetensors.index.json"
-    if not index.exists() or "model.safetensors" in found:
-        return
-    weight_map = read_object(index, source).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise CorruptWeights(f"model.safetensors.index.json of {source} has no weight_map", [index])
-    missing = sorted({str(name) for name in weight_map.values()} - set(found))
-    if missing:
-        raise CorruptWeights(
-            f"{source} is incomplete: model.safetensors.index.json names {', '.join(missing[:3])}, which the "
-            "repository does not have",
-            [index],
-        )
+    """The model's own index, and those of a diffusers repository's components."""
+    for index in sorted((*folder.glob(_INDEX), *folder.glob(f"*/{_INDEX}"))):
+        place = index.parent.relative_to(folder)
+        if str(place / index.name.removesuffix(".index.json")) in found:
+            continue
+        weight_map = read_object(index, source).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise CorruptWeights(f"{place / index.name} of {source} has no weight_map", [index])
+        missing = sorted({str(name) for name in weight_map.values() if str(place / str(name)) not in found})
+        if missing:
+            raise CorruptWeights(
+                f"{source} is incomplete: {place / index.name} names {', '.join(missing[:3])}, which the repository "
+                "does not have",
+                [index],
+            )

@@ -68,12 +68,22 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 _SENTENCE_TRANSFORMERS = ("feature-extraction", "sentence-similarity")
+# diffusers' pipelines, `_class_name` of model_index.json, whose parts lie in its ordinary folders.
+_TEXT_TO_IMAGE = frozenset(
+    {
+        "AuraFlowPipeline", "ChromaPipeline", "CogView4Pipeline", "FluxPipeline", "LatentConsistencyModelPipeline",
+        "Lumina2Pipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline", "SanaPipeline", "StableDiffusion3Pipeline",
+        "StableDiffusionPipeline", "StableDiffusionXLPipeline",
+    }
+)  # fmt: skip
 
 
 def capabilities(config: dict[str, Any], modules: tuple[str, ...]) -> tuple[str, ...]:
     """Tasks that a model of this config can do, the default first; may name tasks that are not served here."""
     if "Pooling" in modules:
         return _SENTENCE_TRANSFORMERS
+    if "_class_name" in config:
+        return ("text-to-image",) if config["_class_name"] in _TEXT_TO_IMAGE else ()
     architectures = config.get("architectures") or []
     name = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
     by_suffix = next((tasks for suffix, tasks in _BY_ARCHITECTURE if name.endswith(suffix)), ())
@@ -81,7 +91,7 @@ def capabilities(config: dict[str, Any], modules: tuple[str, ...]) -> tuple[str,
     if name.endswith(("ForConditionalGeneration", "ForImageTextToText")) and not by_type:
         return ("image-text-to-text", "image-to-text") if "vision_config" in config else ()
     if name.endswith("ForSequenceClassification"):
-        return (*by_suffix, *_classifier_tasks(config))
+        return _classifier_tasks(config)
     if by_type and (not by_suffix or by_type[0] not in by_suffix) and not name.endswith(_HEADS):
         return by_type
     return by_suffix or (("feature-extraction",) if name.endswith("Model") else ())
@@ -92,11 +102,17 @@ _HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForCausalLM", 
 
 
 def _classifier_tasks(config: dict[str, Any]) -> tuple[str, ...]:
-    """A natural language inference model classifies by labels that a request names; one score ranks pairs."""
+    """As the Hub's model cards have it: a natural language inference model classifies by labels that a request names; a
+    single score ranks pairs, which is what the model is for when sentence-transformers' CrossEncoder wrote it."""
     labels = [str(label).lower() for label in (config.get("id2label") or {}).values()]
+    if config.get("model_type") == "tapas":  # it judges a sentence about a table
+        return ()
     if any(label.startswith("entail") for label in labels):
-        return ("zero-shot-classification",)
-    return ("text-ranking",) if len(labels) == 1 or config.get("num_labels") == 1 else ()
+        return ("zero-shot-classification", "text-classification")
+    if len(labels) == 1 or config.get("num_labels") == 1:
+        ranks_first = "sentence_transformers" in config or "sbert_ce_default_activation_function" in config
+        return ("text-ranking", "text-classification") if ranks_first else ("text-classification", "text-ranking")
+    return ("text-classification",)
 
 
 def choose_task(wanted: str, config: dict[str, Any], modules: tuple[str, ...], model: str) -> str:
@@ -131,5 +147,5 @@ def _nothing(able: tuple[str, ...]) -> str:
 
 
 def _described(config: dict[str, Any]) -> str:
-    architectures = config.get("architectures") or ["no architecture in config.json"]
+    architectures = config.get("architectures") or config.get("_class_name") or ["no architecture in config.json"]
     return str(architectures[0] if isinstance(architectures, list) else architectures)[:80]

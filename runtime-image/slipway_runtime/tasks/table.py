@@ -21,7 +21,13 @@ TASKS = {
         Task("feature-extraction", "slipway_runtime.tasks.feature_extraction", aliases=("sentence-embeddings",)),
         Task("sentence-similarity", "slipway_runtime.tasks.sentence_similarity"),
         Task("text-classification", "slipway_runtime.tasks.text_classification", aliases=("sentiment-analysis",)),
+        Task("zero-shot-classification", "slipway_runtime.tasks.zero_shot_classification"),
+        Task("text-ranking", "slipway_runtime.tasks.text_ranking", aliases=("sentence-ranking", "rerank")),
+        Task("token-classification", "slipway_runtime.tasks.token_classification", aliases=("ner",)),
+        Task("question-answering", "slipway_runtime.tasks.question_answering"),
+        Task("table-question-answering", "slipway_runtime.tasks.table_question_answering"),
         Task("fill-mask", "slipway_runtime.tasks.fill_mask"),
+        Task("text-to-image", "slipway_runtime.tasks.text_to_image"),
     )
 }
 

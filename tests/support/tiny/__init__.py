@@ -9,10 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import models
+from tests.support.tiny import multimodal
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "feature-extraction": models.encoder,
     "sentence-similarity": models.sentence_transformer,
     "text-classification": models.classifier,
     "fill-mask": models.masked_lm,
+    "text-to-image": multimodal.text_to_image,
 }
