@@ -74,6 +74,10 @@ class Call:
     single: bool
     """One input, not a list of them: the answer then has no outer list."""
 
+    def field(self, index: int) -> str:
+        """How messages name the input at `index`."""
+        return "inputs" if self.single else f"inputs[{index}]"
+
 
 @dataclass(frozen=True)
 class Media:

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-import torch
 from transformers import AutoModel
 
 from slipway_runtime.artifacts import Artifact
@@ -22,6 +21,7 @@ from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, P
 from slipway_runtime.tasks.loading import TextModel, load_text_model
 from slipway_runtime.tasks.sentence_encoder import SentenceEncoder, load_encoder, normalized
 from slipway_runtime.tasks.sentence_similarity import SentenceSimilarity
+from slipway_runtime.tasks.text_adapter import unpadded
 from slipway_runtime.tasks.texts import texts_of
 
 
@@ -83,7 +83,7 @@ class SentenceFeatures(_Texts):
         return [
             self._encoder.item(
                 text,
-                field="inputs" if call.single else f"inputs[{i}]",
+                field=call.field(i),
                 prompt_name=p.prompt_name,
                 truncate=p.truncate is not False,
                 side=p.truncation_direction.lower(),
@@ -116,7 +116,7 @@ class TokenFeatures(_Texts):
         for i, text in enumerate(call.inputs):
             encoded = self._model.tokenizer.encode(
                 text,
-                field="inputs" if call.single else f"inputs[{i}]",
+                field=call.field(i),
                 truncate=bool(p.truncate),
                 side=p.truncation_direction.lower(),
             )
@@ -125,11 +125,8 @@ class TokenFeatures(_Texts):
 
     def forward(self, items: Sequence[Item]) -> list[Any]:
         """[tokens, width] per item, float32, padding cut off."""
-        with torch.inference_mode():
-            batch = self._model.tokenizer.collate([item.data for item in items], self._model.device)
-            hidden = self._model.model(**batch)[0].float().cpu().numpy()
-            real = batch["attention_mask"].cpu().numpy().astype(bool)
-        return [row[keep] for row, keep in zip(hidden, real, strict=True)]
+        output, real = self._model.run([item.data for item in items])
+        return unpadded(output[0], real)
 
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
         return self._finish(call, outputs, normalize=bool(call.parameters.normalize))

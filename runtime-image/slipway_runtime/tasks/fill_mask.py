@@ -13,13 +13,14 @@ from typing import Annotated, Any
 
 import msgspec
 import numpy as np
-import torch
 from transformers import AutoModelForMaskedLM
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput, ModelFault
-from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, Parameters
+from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.loading import TextModel, load_text_model
+from slipway_runtime.tasks.scores import softmax
+from slipway_runtime.tasks.text_adapter import TextAdapter
 from slipway_runtime.tasks.texts import Encoded, texts_of
 
 Target = Annotated[str, msgspec.Meta(min_length=1)]
@@ -41,15 +42,14 @@ class MaskedItem:
     masks: tuple[int, ...]
 
 
-class FillMask(Adapter):
+class FillMask(TextAdapter):
     """The adapter."""
 
     task = "fill-mask"
     parameters = FillMaskParameters
 
     def __init__(self, text_model: TextModel, limits: Limits) -> None:
-        self._model = text_model
-        self._limits = limits
+        super().__init__(text_model, limits)
         self._tokenizer = text_model.tokenizer.tokenizer
         self._vocabulary: dict[str, int] = self._tokenizer.get_vocab()
 
@@ -60,7 +60,7 @@ class FillMask(Adapter):
     def preprocess(self, call: Call) -> list[Item]:
         items = []
         for i, text in enumerate(call.inputs):
-            field = "inputs" if call.single else f"inputs[{i}]"
+            field = call.field(i)
             encoded = self._model.tokenizer.encode(text, field=field, truncate=False, side="")
             masks = tuple(place for place, token in enumerate(encoded.ids) if token == self._tokenizer.mask_token_id)
             if not masks:
@@ -72,14 +72,12 @@ class FillMask(Adapter):
 
     def forward(self, items: Sequence[Item]) -> list[Any]:
         """Per item: its token ids and the logits [masks, vocabulary] at its masks, float32."""
-        with torch.inference_mode():
-            batch = self._model.tokenizer.collate([item.data.encoded for item in items], self._model.device)
-            logits = self._model.model(**batch).logits
-            outputs = []
-            for row, item in enumerate(items):
-                shift = int(batch["attention_mask"][row].argmax())  # left padding moves the masks
-                places = [shift + place for place in item.data.masks]
-                outputs.append((item.data, logits[row, places].float().cpu().numpy()))
+        output, real = self._model.run([item.data.encoded for item in items])
+        outputs = []
+        for row, item in enumerate(items):
+            shift = int(real[row].int().argmax())  # left padding moves the masks
+            places = [shift + place for place in item.data.masks]
+            outputs.append((item.data, output.logits[row, places].float().cpu().numpy()))
         return outputs
 
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
@@ -98,8 +96,7 @@ class FillMask(Adapter):
         return rows[0] if len(rows) == 1 else rows
 
     def _choices(self, item: MaskedItem, mask: int, logits: Any, top_k: int, among: Any) -> list[dict[str, Any]]:
-        scores = np.exp(logits - logits.max())
-        scores /= scores.sum()
+        scores = softmax(logits)
         candidates = among if among is not None else np.arange(len(scores))
         best = candidates[np.argsort(-scores[candidates], kind="stable")[:top_k]]
         choices = []

@@ -7,6 +7,7 @@ already refused what they guard against.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from transformers import AutoConfig, AutoTokenizer
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.tasks.adapter import Adapter, Limits, Loaded
-from slipway_runtime.tasks.texts import TextTokenizer
+from slipway_runtime.tasks.texts import Encoded, TextTokenizer
 
 _SAFE = {"local_files_only": True, "trust_remote_code": False}
 # These count positions from the padding token on, so two of the table's rows are not for tokens.
@@ -51,6 +52,12 @@ class TextModel(Network):
     """A model with its tokenizer on its device."""
 
     tokenizer: TextTokenizer
+
+    def run(self, texts: Sequence[Encoded]) -> tuple[Any, Any]:
+        """One batch, in the inference thread: the model's output, and which places [batch, tokens] are no padding."""
+        with torch.inference_mode():
+            batch = self.tokenizer.collate(texts, self.device)
+            return self.model(**batch), batch["attention_mask"].bool()
 
     def loaded(self, *adapters: Adapter, max_input_tokens: int = 0) -> Loaded:
         return super().loaded(*adapters, max_input_tokens=max_input_tokens or self.tokenizer.limit)

@@ -62,9 +62,8 @@ class SentenceEncoder:
     def forward(self, items: Sequence[Item]) -> list[Any]:
         """One vector [width] per item, float32, not normalized."""
         with torch.inference_mode():
-            batch = self.text_model.tokenizer.collate([item.data.encoded for item in items], self.text_model.device)
-            hidden = self.text_model.model(**batch)[0].float()
-            mask = batch["attention_mask"].clone()
+            output, real = self.text_model.run([item.data.encoded for item in items])
+            hidden, mask = output[0].float(), real.long()
             for row, item in enumerate(items):
                 if item.data.unpooled:
                     mask[row, : item.data.unpooled] = 0

@@ -6,44 +6,44 @@ each. Best first, five at most unless top_k says otherwise, as on the Hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
-import torch
-from transformers import AutoModelForSequenceClassification
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, Parameters
-from slipway_runtime.tasks.loading import TextModel, load_text_model
+from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded
+from slipway_runtime.tasks.loading import TextModel
+from slipway_runtime.tasks.scores import sigmoid, softmax
+from slipway_runtime.tasks.text_adapter import SequenceAdapter, Truncation
 from slipway_runtime.tasks.texts import checked_list, kind_of, texts_of
 
 Function = Literal["sigmoid", "softmax", "none"]
 
 
-class ClassificationParameters(Parameters, frozen=True, kw_only=True):
-    """`truncate` is text-embeddings-inference's name, `truncation` the pipeline's; either cuts long texts."""
+class ClassificationParameters(Truncation, frozen=True, kw_only=True):
+    """How many labels, and what makes scores of logits."""
 
     top_k: Annotated[int, msgspec.Meta(ge=1)] = 5
     function_to_apply: Function | None = None
-    truncate: bool = False
-    truncation: bool = False
-    truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
 
 
-class TextClassification(Adapter):
+class TextClassification(SequenceAdapter):
     """The adapter."""
 
     task = "text-classification"
     parameters = ClassificationParameters
 
     def __init__(self, text_model: TextModel, limits: Limits) -> None:
-        self._model = text_model
-        self._limits = limits
+        super().__init__(text_model, limits)
         labels = text_model.config.id2label
         self._labels = [str(labels.get(i, f"LABEL_{i}")) for i in range(text_model.config.num_labels)]
+
+    def accepts(self, inputs: object, parameters: Mapping[str, Any]) -> bool:
+        """What is not for the other tasks of such models."""
+        return "candidate_labels" not in parameters and not (isinstance(inputs, dict) and "query" in inputs)
 
     def parse(self, inputs: object, parameters: ClassificationParameters) -> Call:
         if isinstance(inputs, dict):
@@ -57,24 +57,10 @@ class TextClassification(Adapter):
 
     def preprocess(self, call: Call) -> list[Item]:
         p: ClassificationParameters = call.parameters
-        items = []
-        for i, (text, pair) in enumerate(call.inputs):
-            encoded = self._model.tokenizer.encode(
-                text,
-                pair,
-                field="inputs" if call.single else f"inputs[{i}]",
-                truncate=p.truncate or p.truncation,
-                side=p.truncation_direction.lower(),
-            )
-            items.append(Item(forward=self.forward, length=len(encoded.ids), data=encoded))
-        return items
-
-    def forward(self, items: Sequence[Item]) -> list[Any]:
-        """Logits [labels] per item, float32."""
-        with torch.inference_mode():
-            batch = self._model.tokenizer.collate([item.data for item in items], self._model.device)
-            logits = self._model.model(**batch).logits.float().cpu().numpy()
-        return list(logits)
+        return [
+            self.item(text, pair, field=call.field(i), truncate=p.wanted, side=p.side)
+            for i, (text, pair) in enumerate(call.inputs)
+        ]
 
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
         function = call.parameters.function_to_apply or self._default_function()
@@ -86,7 +72,7 @@ class TextClassification(Adapter):
         return answers
 
     def warmup(self) -> list[Item]:
-        return self.preprocess(Call(inputs=[("warm up", None)], parameters=ClassificationParameters(), single=True))
+        return [self.item("warm up")]
 
     def _default_function(self) -> Function:
         """As transformers' pipeline chooses."""
@@ -110,19 +96,11 @@ def _pair(value: object, field: str) -> tuple[str, str | None]:
     return value["text"], value.get("text_pair")
 
 
-def _softmax(logits: Any) -> Any:
-    e = np.exp(logits - logits.max())
-    return e / e.sum()
-
-
-def _sigmoid(logits: Any) -> Any:
-    return 1.0 / (1.0 + np.exp(-logits))
-
-
-_APPLY: dict[str, Callable[[Any], Any]] = {"softmax": _softmax, "sigmoid": _sigmoid, "none": lambda logits: logits}
+_APPLY: dict[str, Callable[[Any], Any]] = {"softmax": softmax, "sigmoid": sigmoid, "none": lambda logits: logits}
 
 
 def load(artifact: Artifact, limits: Limits) -> Loaded:
-    """Load the model and its adapter. Raises ModelFault."""
-    model = load_text_model(artifact, AutoModelForSequenceClassification, limits)
-    return model.loaded(TextClassification(model, limits))
+    """Load the model; it may do zero-shot-classification or text-ranking as well. Raises ModelFault."""
+    from slipway_runtime.tasks.classifiers import load_classifier  # noqa: PLC0415 - that module needs this one
+
+    return load_classifier("text-classification", artifact, limits)

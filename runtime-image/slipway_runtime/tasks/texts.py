@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,6 +20,21 @@ class Encoded:
 
     ids: list[int]
     types: list[int]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A part of a text (or pair) that the model sees at once, and where its tokens come from; one entry per token."""
+
+    encoded: Encoded
+    offsets: list[tuple[int, int]]
+    """First character and the one after the last, in its own text."""
+    words: list[int | None]
+    """Number of the word in its own text."""
+    sequences: list[int | None]
+    """0: the text, 1: its pair, None: neither."""
+    special: list[int]
+    """1: added by the tokenizer."""
 
 
 def texts_of(inputs: object, field: str, limits: Limits) -> tuple[list[str], bool]:
@@ -53,6 +68,14 @@ def _text(value: object, field: str) -> str:
     return value
 
 
+def too_long(field: str, tokens: int, most: int, mend: str) -> InvalidInput:
+    """`mend`: the parameter that, set to true, has the text cut; empty: none."""
+    return InvalidInput(
+        field,
+        f"has {tokens} tokens, the model takes {most}; shorten it" + (f", or set {mend} to true" if mend else ""),
+    )
+
+
 def kind_of(value: object) -> str:
     """JSON's word for a value's type."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
@@ -60,12 +83,16 @@ def kind_of(value: object) -> str:
     return names.get(type(value), "null")
 
 
+Cut = Literal["longest_first", "only_first", "only_second"]
+"""Which text of a pair gives way when both together are too long."""
+
+
 class TextTokenizer:
     """A transformers tokenizer, safe to use from several threads.
 
     transformers switches truncation and padding on and off inside the shared Rust object for each call, which fails
     with "Already borrowed" when two threads ask for different settings. So the backend is used directly, without
-    either; a text that is too long is encoded again by a copy with truncation on. Padding happens in `collate`.
+    either; a text that is too long is encoded again by a copy that cuts, one at a time. Padding happens in `collate`.
     """
 
     def __init__(self, tokenizer: Any, limit: int, *, needs_types: bool) -> None:
@@ -73,11 +100,16 @@ class TextTokenizer:
         self.limit = limit
         self.needs_types = needs_types
         self._lock = threading.Lock()
-        self._truncating: dict[tuple[int, str], Any] = {}
+        self._cutting: Any = None
         self._backend = getattr(tokenizer, "backend_tokenizer", None) if tokenizer.is_fast else None
         if self._backend is not None:
             self._backend.no_truncation()
             self._backend.no_padding()
+
+    @property
+    def has_offsets(self) -> bool:
+        """Whether it knows where in the text each token stands: those with a Rust backend do."""
+        return self._backend is not None
 
     def encode(
         self,
@@ -88,46 +120,69 @@ class TextTokenizer:
         truncate: bool,
         side: str = "right",
         limit: int | None = None,
+        cut: Cut = "longest_first",
     ) -> Encoded:
         """Tokenize with special tokens. Longer than the limit.
 
         Cut at `side` if `truncate`, else InvalidInput with both numbers.
         """
         most = min(limit or self.limit, self.limit)
-        encoded = self._plain(text, pair)
+        encoded = self._encoded(self._plain(text, pair))
         if len(encoded.ids) <= most:
             return encoded
         if not truncate:
-            raise InvalidInput(
-                field,
-                f"has {len(encoded.ids)} tokens, the model takes {most}; shorten it"
-                + (", or set truncate to true" if side else ""),
-            )
-        return self._truncated(text, pair, most, side or "right")
+            raise too_long(field, len(encoded.ids), most, "truncate" if side else "")
+        return self._encoded(self._cut(text, pair, most, overlap=0, side=side or "right", cut=cut))
 
-    def _plain(self, text: str, pair: str | None) -> Encoded:
+    def windows(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        most: int,
+        overlap: int = 0,
+        side: str = "right",
+        cut: Cut = "longest_first",
+    ) -> list[Window]:
+        """The text in windows of at most `most` tokens, special ones included; neighbours share `overlap` tokens.
+
+        Where `has_offsets`. The caller sees to it that what is not cut leaves more room than `overlap`.
+        """
+        encoding = self._plain(text, pair)
+        if len(encoding.ids) > most:
+            encoding = self._cut(text, pair, most, overlap=overlap, side=side, cut=cut)
+        return [
+            Window(self._encoded(part), part.offsets, part.word_ids, part.sequence_ids, part.special_tokens_mask)
+            for part in (encoding, *encoding.overflowing)
+        ]
+
+    def special_tokens(self, *, pair: bool) -> int:
+        """How many tokens are added to a text or a pair."""
+        return int(self.tokenizer.num_special_tokens_to_add(pair))
+
+    def count(self, text: str) -> int:
+        """Tokens without the special ones."""
+        return len(self._encoded(self._plain(text, None)).ids) - self.special_tokens(pair=False)
+
+    def _plain(self, text: str, pair: str | None) -> Any:
         if self._backend is not None:
-            return self._from_backend(self._backend.encode(text, pair))
+            return self._backend.encode(text, pair)
         with self._lock:
-            return self._from_python(self.tokenizer(text, pair, truncation=False))
+            return self.tokenizer(text, pair, truncation=False)
 
-    def _truncated(self, text: str, pair: str | None, most: int, side: str) -> Encoded:
+    def _cut(self, text: str, pair: str | None, most: int, *, overlap: int, side: str, cut: Cut) -> Any:
+        with self._lock:
+            if self._backend is None:
+                self.tokenizer.truncation_side = side
+                return self.tokenizer(text, pair, truncation=cut, max_length=most)
+            if self._cutting is None:
+                self._cutting = type(self._backend).from_str(self._backend.to_str())
+            self._cutting.enable_truncation(most, stride=overlap, strategy=cut, direction=side)
+            return self._cutting.encode(text, pair)
+
+    def _encoded(self, encoding: Any) -> Encoded:
         if self._backend is not None:
-            with self._lock:
-                backend = self._truncating.get((most, side))
-                if backend is None:
-                    backend = type(self._backend).from_str(self._backend.to_str())
-                    backend.enable_truncation(most, direction=side)
-                    self._truncating[most, side] = backend
-            return self._from_backend(backend.encode(text, pair))
-        with self._lock:
-            self.tokenizer.truncation_side = side
-            return self._from_python(self.tokenizer(text, pair, truncation=True, max_length=most))
-
-    def _from_backend(self, encoding: Any) -> Encoded:
-        return Encoded(encoding.ids, encoding.type_ids if self.needs_types else [])
-
-    def _from_python(self, encoding: Any) -> Encoded:
+            return Encoded(encoding.ids, encoding.type_ids if self.needs_types else [])
         return Encoded(list(encoding["input_ids"]), list(encoding["token_type_ids"]) if self.needs_types else [])
 
     def collate(self, texts: Sequence[Encoded], device: torch.device) -> dict[str, torch.Tensor]:

@@ -1,0 +1,62 @@
+"""What the adapters over one TextModel share: their constructor, and how long texts are cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from slipway_runtime.tasks.adapter import Adapter, Item, Limits, Parameters
+from slipway_runtime.tasks.loading import TextModel
+from slipway_runtime.tasks.texts import Cut
+
+
+class Truncation(Parameters, frozen=True, kw_only=True):
+    """`truncate` is text-embeddings-inference's name, `truncation` the pipeline's; either cuts long texts."""
+
+    truncate: bool = False
+    truncation: bool = False
+    truncation_direction: Literal["left", "right", "Left", "Right"] = "right"
+
+    @property
+    def wanted(self) -> bool:
+        return self.truncate or self.truncation
+
+    @property
+    def side(self) -> str:
+        return self.truncation_direction.lower()
+
+
+class TextAdapter(Adapter):
+    """An adapter over a model that reads texts."""
+
+    def __init__(self, text_model: TextModel, limits: Limits) -> None:
+        self._model = text_model
+        self._limits = limits
+
+
+class SequenceAdapter(TextAdapter):
+    """An adapter over a model that gives logits for a whole text, or for a pair of texts."""
+
+    def item(
+        self,
+        text: str,
+        pair: str | None = None,
+        *,
+        field: str = "inputs",
+        truncate: bool = True,
+        side: str = "right",
+        cut: Cut = "longest_first",
+    ) -> Item:
+        """Tokenize. Raises InvalidInput where it is longer than the model takes and not to be cut."""
+        encoded = self._model.tokenizer.encode(text, pair, field=field, truncate=truncate, side=side, cut=cut)
+        return Item(forward=self.forward, length=len(encoded.ids), data=encoded)
+
+    def forward(self, items: Sequence[Item]) -> list[Any]:
+        """Logits [labels] per item, float32."""
+        output, _ = self._model.run([item.data for item in items])
+        return list(output.logits.float().cpu().numpy())
+
+
+def unpadded(rows: Any, real: Any) -> list[Any]:
+    """[batch, tokens, …] → float32 arrays without the padding. `real`: as `TextModel.run` gives it."""
+    return [row[keep].float().cpu().numpy() for row, keep in zip(rows, real, strict=True)]
