@@ -34,7 +34,8 @@ def _named(given: dict[str, Any], kind: type[Parameters], path: str, takes: str)
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
             meant = f" (did you mean {close[0]}?)" if close else ""
-            known = ", ".join(fields) if fields else "no parameters"
+            own = kind.__dict__.get("__annotations__", {})  # named before those shared with other tasks
+            known = ", ".join(sorted(fields, key=lambda field: field not in own)) or "no parameters"
             raise InvalidInput(f"{path}.{name[:80]}", f"unknown parameter{meant}; {takes} {known}")
         inner = _struct_of(fields[name])
         if inner is not None and isinstance(value, dict):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from slipway_runtime.artifacts import Artifact
+from slipway_runtime.errors import ModelFault
 from slipway_runtime.tasks.adapter import Adapter, Item, Limits, Parameters
 from slipway_runtime.tasks.loading import TextModel
 from slipway_runtime.tasks.texts import Cut
@@ -60,3 +62,16 @@ class SequenceAdapter(TextAdapter):
 def unpadded(rows: Any, real: Any) -> list[Any]:
     """[batch, tokens, …] → float32 arrays without the padding. `real`: as `TextModel.run` gives it."""
     return [row[keep].float().cpu().numpy() for row, keep in zip(rows, real, strict=True)]
+
+
+def needs_offsets(text_model: TextModel, artifact: Artifact) -> TextModel:
+    """The model itself; ModelFault where its tokenizer does not know where in the text its tokens stand."""
+    if not text_model.tokenizer.has_offsets:
+        name = type(text_model.tokenizer.tokenizer).__name__
+        raise ModelFault(
+            "TaskNotSupported",
+            f"{artifact.id}: its tokenizer ({name}) does not give the places of tokens, which this task answers with; "
+            "add a tokenizer.json",
+            "model",
+        )
+    return text_model

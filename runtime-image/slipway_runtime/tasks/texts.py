@@ -76,6 +76,16 @@ def too_long(field: str, tokens: int, most: int, mend: str) -> InvalidInput:
     )
 
 
+def checked_windows(windows: list[Window], field: str, tokens: int, limits: Limits) -> list[Window]:
+    """No more windows of one text than inputs are allowed."""
+    if len(windows) > limits.max_inputs:
+        raise InvalidInput(
+            field,
+            f"makes {len(windows)} windows of {tokens} tokens, at most {limits.max_inputs} are allowed; send it in parts",
+        )
+    return windows
+
+
 def kind_of(value: object) -> str:
     """JSON's word for a value's type."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
