@@ -13,7 +13,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway_runtime import __version__
+from slipway_runtime.serve.dialects.azure import Azure
+from slipway_runtime.serve.dialects.dispatch import Dispatch
 from slipway_runtime.serve.dialects.huggingface import HuggingFace
+from slipway_runtime.serve.dialects.open_inference_server import OpenInferenceServer
+from slipway_runtime.serve.dialects.sagemaker import Ping, invocations
 from slipway_runtime.serve.http import TaskEndpoint
 from slipway_runtime.serve.middleware import Observe
 from slipway_runtime.serve.service import Service
@@ -21,11 +25,15 @@ from slipway_runtime.serve.service import Service
 
 def build(service: Service) -> ASGIApp:
     """The whole application."""
+    azure = Azure(service.settings.max_inputs)
     huggingface = TaskEndpoint(service, HuggingFace())
+    root = TaskEndpoint(service, Dispatch(HuggingFace(), {"input_data": azure}))
+    oip = OpenInferenceServer(service)
+    infer = TaskEndpoint(service, oip.dialect())
     info = Info(service)
     app = Starlette(
         routes=[
-            _route("/", huggingface, "POST"),
+            _route("/", root, "POST"),
             _route("/pipeline/{task}", huggingface, "POST"),
             _route("/pipeline/{task}/{model:path}", huggingface, "POST"),
             _route("/models/{model:path}/pipeline/{task}", huggingface, "POST"),
@@ -33,6 +41,18 @@ def build(service: Service) -> ASGIApp:
             _route("/", info.root, "GET"),
             _route("/health", info.health, "GET"),
             _route("/info", info.info, "GET"),
+            _route("/v2", oip.server, "GET"),
+            _route("/v2/health/live", oip.live, "GET"),
+            _route("/v2/health/ready", oip.ready, "GET"),
+            _route("/v2/models/{model:path}/versions/{version}/infer", infer, "POST"),
+            _route("/v2/models/{model:path}/infer", infer, "POST"),
+            _route("/v2/models/{model:path}/versions/{version}/ready", oip.model_ready, "GET"),
+            _route("/v2/models/{model:path}/ready", oip.model_ready, "GET"),
+            _route("/v2/models/{model:path}/versions/{version}", oip.model, "GET"),
+            _route("/v2/models/{model:path}", oip.model, "GET"),
+            _route("/score", TaskEndpoint(service, azure), "POST"),
+            _route("/ping", Ping(service).ping, "GET"),
+            _route("/invocations", TaskEndpoint(service, invocations(HuggingFace(), {"input_data": azure})), "POST"),
         ],
         exception_handlers={HTTPException: _http_error},
     )
