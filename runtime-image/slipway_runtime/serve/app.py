@@ -17,7 +17,14 @@ from slipway_runtime.serve.dialects.azure import Azure
 from slipway_runtime.serve.dialects.dispatch import Dispatch
 from slipway_runtime.serve.dialects.huggingface import HuggingFace
 from slipway_runtime.serve.dialects.open_inference_server import OpenInferenceServer
+from slipway_runtime.serve.dialects.openai import Context, no_route
+from slipway_runtime.serve.dialects.openai.audio import Audio
+from slipway_runtime.serve.dialects.openai.chat import ChatCompletions
+from slipway_runtime.serve.dialects.openai.completions import Completions
+from slipway_runtime.serve.dialects.openai.embeddings import Embeddings
+from slipway_runtime.serve.dialects.openai.models import Models
 from slipway_runtime.serve.dialects.sagemaker import Ping, invocations
+from slipway_runtime.serve.dialects.tgi import TextGenerationInference
 from slipway_runtime.serve.http import TaskEndpoint
 from slipway_runtime.serve.middleware import Observe
 from slipway_runtime.serve.service import Service
@@ -27,9 +34,11 @@ def build(service: Service) -> ASGIApp:
     """The whole application."""
     azure = Azure(service.settings.max_inputs)
     huggingface = TaskEndpoint(service, HuggingFace())
-    root = TaskEndpoint(service, Dispatch(HuggingFace(), {"input_data": azure}))
+    root = TaskEndpoint(service, Dispatch(HuggingFace(data=True), {"input_data": azure}))
     oip = OpenInferenceServer(service)
     infer = TaskEndpoint(service, oip.dialect())
+    openai = Context(service.names[0] if service.names else "")
+    models = Models(service, openai)
     info = Info(service)
     app = Starlette(
         routes=[
@@ -41,6 +50,15 @@ def build(service: Service) -> ASGIApp:
             _route("/", info.root, "GET"),
             _route("/health", info.health, "GET"),
             _route("/info", info.info, "GET"),
+            _route("/generate", TaskEndpoint(service, TextGenerationInference(stream=False)), "POST"),
+            _route("/generate_stream", TaskEndpoint(service, TextGenerationInference(stream=True)), "POST"),
+            _route("/v1/chat/completions", TaskEndpoint(service, ChatCompletions(openai)), "POST"),
+            _route("/v1/completions", TaskEndpoint(service, Completions(openai)), "POST"),
+            _route("/v1/embeddings", TaskEndpoint(service, Embeddings(openai)), "POST"),
+            _route("/v1/audio/transcriptions", TaskEndpoint(service, Audio(openai, "transcribe")), "POST"),
+            _route("/v1/audio/translations", TaskEndpoint(service, Audio(openai, "translate")), "POST"),
+            _route("/v1/models", models.list, "GET"),
+            _route("/v1/models/{model:path}", models.one, "GET"),
             _route("/v2", oip.server, "GET"),
             _route("/v2/health/live", oip.live, "GET"),
             _route("/v2/health/ready", oip.ready, "GET"),
@@ -81,8 +99,10 @@ class Info:
     async def health(self, _: Request) -> Response:
         """200 when a request would be answered now, else 503 with the stage."""
         lifecycle = self._service.lifecycle
-        ready = lifecycle.stage == "Ready"
-        return _json({"status": "ok" if ready else lifecycle.stage.lower()}, 200 if ready else 503)
+        if lifecycle.stage == "Ready":
+            return _json({"status": "ok"})
+        stage = lifecycle.stage.lower()
+        return _json({"status": stage, "error": f"unhealthy: {stage}", "error_type": "healthcheck"}, 503)
 
     async def info(self, _: Request) -> Response:
         """Names as text-generation-inference and text-embeddings-inference have them in /info."""
@@ -129,6 +149,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not served on this route",
     }
     headers = dict(error.headers or {})
+    if request.url.path.startswith("/v1/"):
+        content = no_route(request.method, request.url.path, error.status_code)
+        return Response(content, error.status_code, headers, media_type="application/json")
     return _json(
         {"error": texts.get(error.status_code, error.detail), "error_type": "not_found"}, error.status_code, headers
     )

@@ -82,7 +82,7 @@ class TaskEndpoint:
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._row(request)) for request in requests]
-        # The others are cancelled: one bad row fails the whole. Not `except*`, out of which Python 3.11.2 raises groups.
+        # The others are cancelled: one bad row fails the whole. Not `except*`: Python 3.11.2 raises groups out of it.
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]

@@ -57,7 +57,7 @@ def answers(found: Sequence[Generated], wanted: Wanted) -> list[dict[str, Any]]:
     """The answers to one input."""
     if not wanted.best_of:
         return [_answer(one, (), wanted) for one in found]
-    best, *others = sorted(found, key=_likelihood, reverse=True)
+    best, *others = sorted(found, key=likelihood, reverse=True)
     return [_answer(best, others, wanted)]
 
 
@@ -70,6 +70,38 @@ def refuse_in_stream(parameters: dict[str, Any]) -> None:
         value = parameters.get(name)
         if value is True or (not isinstance(value, bool) and isinstance(value, int) and value > 1):
             raise InvalidInput(f"parameters.{name}", f"cannot be asked of a stream: {why}; leave it or stream out")
+
+
+def adapter_of(parameters: dict[str, Any]) -> str | None:
+    """The LoRA adapter that TGI's parameter adapter_id names, taken out of the parameters."""
+    name = parameters.pop("adapter_id", None)
+    if not isinstance(name, str | None):
+        raise InvalidInput("parameters.adapter_id", "must be a string")
+    return name
+
+
+def headers(answer: Answer, inputs: object) -> tuple[tuple[str, str], ...]:
+    """TGI's: times in whole milliseconds, but x-compute-time in seconds."""
+    found: list[list[Generated]] = answer.value
+    generated = sum(len(one.tokens) for each in found for one in each)
+    seconds = answer.preprocess_seconds + answer.queue_seconds + answer.forward_seconds
+    texts = inputs if isinstance(inputs, list) else [inputs]
+    return (
+        ("x-compute-type", answer.device.partition(":")[0]),
+        ("x-compute-time", f"{seconds:.6f}"),
+        ("x-compute-characters", str(sum(len(text) for text in texts if isinstance(text, str)))),
+        ("x-total-time", _milliseconds(seconds)),
+        ("x-validation-time", _milliseconds(answer.preprocess_seconds)),
+        ("x-queue-time", _milliseconds(answer.queue_seconds)),
+        ("x-inference-time", _milliseconds(answer.forward_seconds)),
+        ("x-time-per-token", _milliseconds(answer.forward_seconds / max(1, generated))),
+        ("x-prompt-tokens", str(sum(each[0].prompt_tokens for each in found))),
+        ("x-generated-tokens", str(generated)),
+    )
+
+
+def _milliseconds(seconds: float) -> str:
+    return str(int(seconds * 1000))
 
 
 async def events(parts: AsyncIterator[Part | Answer], wanted: Wanted) -> AsyncGenerator[bytes, None]:
@@ -127,6 +159,6 @@ def _token(token: Token) -> dict[str, Any]:
     return {"id": token.id, "text": token.text, "logprob": token.logprob, "special": token.special}
 
 
-def _likelihood(answer: Generated) -> float:
+def likelihood(answer: Generated) -> float:
     """Mean log probability of its tokens, by which TGI ranks too."""
     return sum(token.logprob for token in answer.tokens) / max(1, len(answer.tokens))

@@ -52,7 +52,7 @@ class HuggingFace(Dialect):
             inputs=inputs,
             parameters=parameters,
             tasks=(path["task"],) if "task" in path else (),
-            model=path.get("model"),
+            model=generation.adapter_of(parameters) or path.get("model"),
             wait_for_model=headers.get("x-wait-for-model", "").lower() in ("1", "true") or _wait(options),
         )
         reply = functools.partial(_reply, request, headers)
@@ -143,8 +143,8 @@ def _reply(request: TaskRequest, headers: Mapping[str, str], answers: Sequence[A
         return Reply(accepted.content, accepted.type)
     shape = _SHAPES.get(answer.task)
     if _is_generated(value):
-        value = _generated(request, value)
-    elif shape is not None:
+        return Reply(orjson.dumps(_generated(request, value)), headers=generation.headers(answer, request.inputs))
+    if shape is not None:
         value = shape(request, headers, value)
     return Reply(
         orjson.dumps(value, default=plain, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATACLASS)
