@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import typing
 from typing import Any, TypeVar
@@ -34,7 +35,7 @@ def _named(given: dict[str, Any], kind: type[Parameters], path: str, takes: str)
         if name not in fields:
             close = difflib.get_close_matches(name, fields, n=1)
             meant = f" (did you mean {close[0]}?)" if close else ""
-            own = kind.__dict__.get("__annotations__", {})  # named before those shared with other tasks
+            own = inspect.get_annotations(kind)  # named before those shared with other tasks
             known = ", ".join(sorted(fields, key=lambda field: field not in own)) or "no parameters"
             raise InvalidInput(f"{path}.{name[:80]}", f"unknown parameter{meant}; {takes} {known}")
         inner = _struct_of(fields[name])

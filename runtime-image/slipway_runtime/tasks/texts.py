@@ -76,16 +76,6 @@ def too_long(field: str, tokens: int, most: int, mend: str) -> InvalidInput:
     )
 
 
-def checked_windows(windows: list[Window], field: str, tokens: int, limits: Limits) -> list[Window]:
-    """No more windows of one text than inputs are allowed."""
-    if len(windows) > limits.max_inputs:
-        raise InvalidInput(
-            field,
-            f"makes {len(windows)} windows of {tokens} tokens, at most {limits.max_inputs} are allowed; send it in parts",
-        )
-    return windows
-
-
 def kind_of(value: object) -> str:
     """JSON's word for a value's type."""
     names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
@@ -149,17 +139,29 @@ class TextTokenizer:
         text: str,
         pair: str | None = None,
         *,
+        field: str,
         most: int,
         overlap: int = 0,
         side: str = "right",
         cut: Cut = "longest_first",
+        at_most: int = 0,
     ) -> list[Window]:
         """The text in windows of at most `most` tokens, special ones included; neighbours share `overlap` tokens.
 
-        Where `has_offsets`. The caller sees to it that what is not cut leaves more room than `overlap`.
+        Where `has_offsets`. The caller sees to it that what is not cut leaves more room than `overlap`. InvalidInput
+        where it takes more windows than `at_most` (0: any number).
         """
         encoding = self._plain(text, pair)
         if len(encoding.ids) > most:
+            parted = encoding.sequence_ids.count(1 if cut == "only_second" else 0)
+            room = most - (len(encoding.ids) - parted)
+            count = -(-(parted - overlap) // (room - overlap))
+            if 0 < at_most < count:  # before they are made: many that overlap much take much memory
+                raise InvalidInput(
+                    field,
+                    f"takes {count} windows of {most} tokens, at most {at_most} are allowed; send less at once, or let "
+                    "windows share less",
+                )
             encoding = self._cut(text, pair, most, overlap=overlap, side=side, cut=cut)
         return [
             Window(self._encoded(part), part.offsets, part.word_ids, part.sequence_ids, part.special_tokens_mask)

@@ -21,7 +21,7 @@ from slipway_runtime.tasks.loading import TextModel, load_text_model
 from slipway_runtime.tasks.scores import softmax
 from slipway_runtime.tasks.spans import Labelled, Token
 from slipway_runtime.tasks.text_adapter import TextAdapter, Truncation, needs_offsets, unpadded
-from slipway_runtime.tasks.texts import Window, checked_windows, texts_of, too_long
+from slipway_runtime.tasks.texts import Window, texts_of, too_long
 
 
 class TokenParameters(Truncation, frozen=True, kw_only=True):
@@ -71,17 +71,19 @@ class TokenClassification(TextAdapter):
         return Call(inputs=texts, parameters=parameters, single=single)
 
     def preprocess(self, call: Call) -> list[Item]:
-        items = []
-        for i, text in enumerate(call.inputs):
-            for window in self._windows(text, call.field(i), call.parameters):
-                items.append(Item(forward=self.forward, length=len(window.encoded.ids), data=TextWindow(i, window)))
-        return items
+        return [
+            Item(forward=self.forward, length=len(window.encoded.ids), data=TextWindow(i, window))
+            for i, text in enumerate(call.inputs)
+            for window in self._windows(text, call.field(i), call.parameters)
+        ]
 
     def _windows(self, text: str, field: str, p: TokenParameters) -> list[Window]:
         tokenizer = self._model.tokenizer
-        windows = tokenizer.windows(text, most=tokenizer.limit, overlap=p.stride or 0, side=p.side)
         if p.stride is not None:
-            return checked_windows(windows, field, tokenizer.limit, self._limits)
+            return tokenizer.windows(
+                text, field=field, most=tokenizer.limit, overlap=p.stride, at_most=self._limits.max_inputs
+            )
+        windows = tokenizer.windows(text, field=field, most=tokenizer.limit, side=p.side)
         if len(windows) > 1 and not p.wanted:
             tokens = tokenizer.count(text) + tokenizer.special_tokens(pair=False)
             raise too_long(field, tokens, tokenizer.limit, "truncate")

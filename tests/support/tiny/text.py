@@ -34,7 +34,7 @@ def byte_level_token_classifier(folder: Path, *, labels: Sequence[str] = ENTITIE
     model = RobertaForTokenClassification(
         RobertaConfig(vocab_size=len(tok), id2label=dict(enumerate(labels)), **{name: sizes[name] for name in keep})
     )
-    model.eval().save_pretrained(folder)
+    model.save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
 
@@ -108,7 +108,7 @@ def table_answerer(
         "initializer_range": 0.5,
         "type_vocab_sizes": [3, 16, 16, 2, 16, 16, 10],
     }
-    model = TapasForQuestionAnswering(TapasConfig(vocab_size=len(pieces), **(sizes | heads | config))).eval()
+    model = TapasForQuestionAnswering(TapasConfig(vocab_size=len(pieces), **(sizes | heads | config)))
     model.save_pretrained(folder)
     TapasTokenizer(str(folder / "vocab.txt"), model_max_length=64).save_pretrained(folder)
     return folder
@@ -121,6 +121,6 @@ def _save(folder: Path, model_class: str, *, padding_side: str = "right", **conf
     torch.manual_seed(0)
     tok = tokenizer(model_max_length=config.get("max_position_embeddings", 64))
     tok.padding_side = padding_side
-    getattr(transformers, model_class)(bert_config(len(tok), **config)).eval().save_pretrained(folder)
+    getattr(transformers, model_class)(bert_config(len(tok), **config)).save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
