@@ -33,11 +33,11 @@ def ask(loaded: Loaded, inputs: Any, task: str = "", **parameters: Any) -> Any:
     adapter = loaded.adapters[task or loaded.task]
     call = adapter.parse(inputs, convert(parameters, adapter.parameters))
     items = adapter.preprocess(call)
-    outputs: list[Any] = []
-    for forward in dict.fromkeys(
-        item.forward for item in items
-    ):  # as the queue does: only equal forwards share a batch
-        outputs += run_batch([item for item in items if item.forward == forward])
+    outputs: list[Any] = [None] * len(items)
+    for forward in dict.fromkeys(item.forward for item in items):  # as the queue: only equal forwards share a batch
+        places = [i for i, item in enumerate(items) if item.forward == forward]
+        for place, output in zip(places, run_batch([items[i] for i in places]), strict=True):
+            outputs[place] = output
     for output in outputs:
         if isinstance(output, Exception):
             raise output

@@ -45,12 +45,17 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
     "tapas": ("table-question-answering",),
     "whisper": ("automatic-speech-recognition",),
     "speech_to_text": ("automatic-speech-recognition",),
+    "moonshine": ("automatic-speech-recognition",),
     "layoutlm": ("document-question-answering",),
     "layoutlmv2": ("document-question-answering",),
     "layoutlmv3": ("document-question-answering",),
     "vilt": ("visual-question-answering",),
-    "clip": ("zero-shot-image-classification",),
-    "siglip": ("zero-shot-image-classification",),
+    **dict.fromkeys(
+        ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2"),
+        ("zero-shot-image-classification",),
+    ),
+    "owlvit": ("zero-shot-object-detection",),
+    "owlv2": ("zero-shot-object-detection",),
     "sam": ("mask-generation",),
     "vision-encoder-decoder": ("image-to-text",),
     "blip": ("image-to-text",),
@@ -67,6 +72,8 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
         _TEXT_TO_TEXT,
     ),
 }  # fmt: skip
+# Where both mislead, the whole name decides.
+_BY_NAME = {"BlipForQuestionAnswering": ("visual-question-answering",), "GitForCausalLM": ("image-to-text",)}
 _SENTENCE_TRANSFORMERS = ("feature-extraction", "sentence-similarity")
 # diffusers' pipelines, `_class_name` of model_index.json, whose parts lie in its ordinary folders.
 _TEXT_TO_IMAGE = frozenset(
@@ -86,6 +93,10 @@ def capabilities(config: dict[str, Any], modules: tuple[str, ...]) -> tuple[str,
         return ("text-to-image",) if config["_class_name"] in _TEXT_TO_IMAGE else ()
     architectures = config.get("architectures") or []
     name = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if config.get("model_type") == "vision-encoder-decoder" and _encoder(config) == "donut-swin":
+        return ("document-question-answering", "image-to-text")
     by_suffix = next((tasks for suffix, tasks in _BY_ARCHITECTURE if name.endswith(suffix)), ())
     by_type = _BY_TYPE.get(str(config.get("model_type")), ())
     if name.endswith(("ForConditionalGeneration", "ForImageTextToText")) and not by_type:
@@ -99,6 +110,11 @@ def capabilities(config: dict[str, Any], modules: tuple[str, ...]) -> tuple[str,
 
 # Heads that say what the model is for, whatever its type: BartForSequenceClassification is no text2text model.
 _HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForCausalLM", "ForMaskedLM", "ForImageClassification")
+
+
+def _encoder(config: dict[str, Any]) -> Any:
+    encoder = config.get("encoder")
+    return encoder.get("model_type") if isinstance(encoder, dict) else None
 
 
 def _classifier_tasks(config: dict[str, Any]) -> tuple[str, ...]:

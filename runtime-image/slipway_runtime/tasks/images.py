@@ -25,6 +25,8 @@ from slipway_runtime.tasks.texts import checked_list
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _READ = "png, jpeg, webp, gif, bmp and tiff are read"
 _PIXELS_PER_TOKEN = 16 * 16
+# Many processors scale the shorter side to a fixed length and crop then: of a long strip they would make gigabytes.
+_MOST_ASPECT = 50
 _FOUND = (
     (re.compile(rb"%PDF-"), "a PDF"),
     (re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<svg", re.I), "an SVG"),
@@ -75,6 +77,11 @@ def _opened(content: bytes, field: str, limits: Limits) -> Image.Image:
     width, height = image.size
     if width * height > most:
         raise InvalidInput(field, _too_large(width * height, most))
+    if max(width, height) > _MOST_ASPECT * min(width, height):
+        raise InvalidInput(
+            field,
+            f"is {width} x {height} pixels; its longer side may be at most {_MOST_ASPECT} times the other: cut it up",
+        )
     tags = getattr(image, "tag_v2", {})  # TIFF: a tile is decoded whole, however small the image
     if (tile := int(tags.get(322, 0)) * int(tags.get(323, 0))) > most:
         raise InvalidInput(field, _too_large(f"tiles of {tile}", most))

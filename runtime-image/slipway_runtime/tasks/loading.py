@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer
 
 from slipway_runtime.artifacts import Artifact
@@ -21,7 +22,8 @@ from slipway_runtime.tasks.texts import Encoded, TextTokenizer
 
 _SAFE = {"local_files_only": True, "trust_remote_code": False}
 # These count positions from the padding token on, so two of the table's rows are not for tokens.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text")
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet", "longformer", "data2vec-text",
+                     "layoutlmv3")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,10 @@ class TextModel(Network):
 
 
 def load_config(artifact: Artifact) -> Any:
-    """The model's configuration object. Raises ModelFault where this transformers does not know the architecture."""
+    """The model's configuration object.
+
+    Raises ModelFault where this transformers does not know the architecture, or the file does not fit it.
+    """
     try:
         return AutoConfig.from_pretrained(str(artifact.folder), **_SAFE)
     except (ValueError, KeyError, TypeError) as error:
@@ -74,6 +79,9 @@ def load_config(artifact: Artifact) -> Any:
             f"transformers ({_first(error)})",
             "model",
         ) from None
+    except StrictDataclassError as error:  # its first line is only where, the cause is on the next
+        why = " ".join(str(error).split())[:200]
+        raise ModelFault("ModelCorrupt", f"{artifact.id}: config.json cannot be read ({why})", "model") from None
 
 
 def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: tuple[str, ...] = ()) -> Network:
@@ -96,6 +104,10 @@ def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: 
     except ValueError as error:
         raise ModelFault(
             "TaskNotSupported", f"{source} cannot be loaded for this task ({_first(error)})", "task"
+        ) from None
+    except ImportError as error:  # "X requires the scipy library but …"
+        raise ModelFault(
+            "TaskNotSupported", f"{source} needs a library that this image does not have ({_first(error)})", "model"
         ) from None
     except RuntimeError as error:
         shapes = "mismatched" in str(error)  # their text is a table for a terminal

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import models
-from tests.support.tiny import multimodal
+from tests.support.tiny import multimodal, vision
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "feature-extraction": models.encoder,
@@ -17,4 +17,10 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "text-classification": models.classifier,
     "fill-mask": models.masked_lm,
     "text-to-image": multimodal.text_to_image,
+    "image-classification": vision.vit,
+    "zero-shot-image-classification": vision.clip,
+    "object-detection": vision.yolos,
+    "zero-shot-object-detection": vision.owlvit,
+    "image-segmentation": vision.segformer,
+    "depth-estimation": vision.dpt,
 }
