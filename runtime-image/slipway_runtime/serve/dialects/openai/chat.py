@@ -67,7 +67,6 @@ class _Chat:
     def __init__(self, context: Context, asked: ChatRequest) -> None:
         self._context = context
         self._asked = asked
-        self._calls_any = bool(asked.tools) and asked.tool_choice != "none"
 
     def reply(self, answers: Sequence[Answer]) -> Reply:
         found: list[Generated] = answers[0].value[0]
@@ -84,7 +83,7 @@ class _Chat:
         return Reply(orjson.dumps({**head, "choices": choices, "usage": usage([found])}))
 
     async def events(self, parts: AsyncIterator[Part | Answer]) -> AsyncGenerator[bytes, None]:
-        """Chunks of text; where tools are offered, what may become a call of one is held until it is known."""
+        """Chunks of text as it comes, which has no calls of tools in it; at the end those, each whole."""
         head = self._context.head("chatcmpl", "chat.completion.chunk", self._asked.model)
         if self._asked.include_usage:
             head["usage"] = None
@@ -103,7 +102,7 @@ class _Chat:
 
         async for part in parts:
             if isinstance(part, Part):
-                if not self._calls_any and (part.value.text or self._asked.logprobs):
+                if part.value.text or self._asked.logprobs:
                     logprobs = chat_logprobs([part.value]) if self._asked.logprobs else None
                     yield chunk(part.index, logprobs, content=part.value.text)
                 continue
@@ -112,8 +111,6 @@ class _Chat:
                 calls = self._calls(one)
                 if calls:
                     yield chunk(i, tool_calls=[{"index": n, **call} for n, call in enumerate(calls)])
-                elif self._calls_any and one.text:
-                    yield chunk(i, self._logprobs(one), content=one.text)
                 yield chunk(i, finish=finish_reason(one))
             if self._asked.include_usage:
                 yield sse.event(orjson.dumps({**head, "choices": [], "usage": usage([found])}))
