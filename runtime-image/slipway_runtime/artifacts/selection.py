@@ -20,6 +20,7 @@ _DESCRIPTIONS = re.compile(
     r"|preprocessor_config|video_preprocessor_config|processor_config|chat_template|modules"
     r"|config_sentence_transformers|sentence_[a-z]+_config)\.json$"
     rf"|^{_MODULE}(?:vocab\.txt|merges\.txt|bpe\.codes|chat_template\.jinja|[A-Za-z0-9_.-]+\.model)$"
+    r"|^README\.md$"  # the model card: its samples are offered on the test page
 )
 _SINGLE = re.compile(rf"^{_MODULE}model\.safetensors$")
 _SHARD = re.compile(rf"^{_MODULE}model-\d{{5}}-of-\d{{5}}\.safetensors$")
@@ -41,7 +42,8 @@ def select(paths: Iterable[str], source: str) -> Selection:
     Raises ModelFault UnsafeFormat when there are weights but none in safetensors, ModelCorrupt when there is no
     config or no weights at all.
     """
-    names = sorted(paths)
+    # "$" matches before a newline at the end as well, so names with control characters are out from the start.
+    names = sorted(name for name in paths if name.isprintable())
     if diffusion.is_diffusion(names):
         return Selection(*diffusion.select(names, source))
     if "config.json" not in names and not any(name.endswith("_Transformer/config.json") for name in names):

@@ -27,6 +27,7 @@ from slipway_runtime.serve.dialects.sagemaker import Ping, invocations
 from slipway_runtime.serve.dialects.tgi import TextGenerationInference
 from slipway_runtime.serve.http import TaskEndpoint
 from slipway_runtime.serve.middleware import Observe
+from slipway_runtime.serve.page import Page
 from slipway_runtime.serve.service import Service
 
 
@@ -39,7 +40,10 @@ def build(service: Service) -> ASGIApp:
     infer = TaskEndpoint(service, oip.dialect())
     openai = Context(service.names[0] if service.names else "")
     models = Models(service, openai)
+    chat = ChatCompletions(openai)
+    sagemaker = invocations(HuggingFace(), {"messages": chat, "input_data": azure})
     info = Info(service)
+    page = Page(service, info.root)
     app = Starlette(
         routes=[
             _route("/", root, "POST"),
@@ -47,12 +51,14 @@ def build(service: Service) -> ASGIApp:
             _route("/pipeline/{task}/{model:path}", huggingface, "POST"),
             _route("/models/{model:path}/pipeline/{task}", huggingface, "POST"),
             _route("/models/{model:path}", huggingface, "POST"),
-            _route("/", info.root, "GET"),
+            _route("/", page.index, "GET"),
+            _route("/page/model.json", page.model, "GET"),
+            _route("/page/{file}", page.file, "GET"),
             _route("/health", info.health, "GET"),
             _route("/info", info.info, "GET"),
             _route("/generate", TaskEndpoint(service, TextGenerationInference(stream=False)), "POST"),
             _route("/generate_stream", TaskEndpoint(service, TextGenerationInference(stream=True)), "POST"),
-            _route("/v1/chat/completions", TaskEndpoint(service, ChatCompletions(openai)), "POST"),
+            _route("/v1/chat/completions", TaskEndpoint(service, chat), "POST"),
             _route("/v1/completions", TaskEndpoint(service, Completions(openai)), "POST"),
             _route("/v1/embeddings", TaskEndpoint(service, Embeddings(openai)), "POST"),
             _route("/v1/audio/transcriptions", TaskEndpoint(service, Audio(openai, "transcribe")), "POST"),
@@ -70,7 +76,7 @@ def build(service: Service) -> ASGIApp:
             _route("/v2/models/{model:path}", oip.model, "GET"),
             _route("/score", TaskEndpoint(service, azure), "POST"),
             _route("/ping", Ping(service).ping, "GET"),
-            _route("/invocations", TaskEndpoint(service, invocations(HuggingFace(), {"input_data": azure})), "POST"),
+            _route("/invocations", TaskEndpoint(service, sagemaker), "POST"),
         ],
         exception_handlers={HTTPException: _http_error},
     )

@@ -14,11 +14,11 @@ TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json
 
 def test_only_descriptions_and_safetensors_are_chosen() -> None:
     rubbish = [
-        "README.md", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "handler.py", "model.fp16.safetensors",
+        "docs/README.md", "pytorch_model.bin", "tf_model.h5", "onnx/model.onnx", "handler.py", "model.fp16.safetensors",
         "requirements.txt", "training_args.bin", "../x.json", "openvino/config.json", "a/model.safetensors",
     ]  # fmt: skip
-    found = select(["config.json", *TOKENIZER, "model.safetensors", *rubbish], "org/name")
-    assert set(found.descriptions) == {"config.json", *TOKENIZER}
+    found = select(["config.json", "README.md", *TOKENIZER, "model.safetensors", *rubbish], "org/name")
+    assert set(found.descriptions) == {"config.json", "README.md", *TOKENIZER}
     assert found.weights == ("model.safetensors",)
 
 
