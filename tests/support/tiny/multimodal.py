@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,155 @@ def diffusion_transformer(folder: Path) -> Path:
         transformer=denoiser,
         scheduler=diffusers.DPMSolverMultistepScheduler(),
     ).save_pretrained(folder)
+    return folder
+
+
+def image_bytes(width: int = 64, height: int = 48, *, seed: int = 0) -> bytes:
+    """A PNG of coloured noise."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "PNG")
+    return out.getvalue()
+
+
+def vilt(folder: Path, **config: Any) -> Path:
+    """ViltForQuestionAnswering with five answers."""
+    transformers = _seeded()
+    tok = tokenizer(model_max_length=32)
+    answers = dict(enumerate(("paris", "london", "a dog", "a cat", "red")))
+    sizes = _TOWER | {"vocab_size": len(tok), "max_position_embeddings": 32, "image_size": 64, "patch_size": 16}
+    names = {"id2label": answers, "label2id": {answer: i for i, answer in answers.items()}}
+    model = transformers.ViltForQuestionAnswering(transformers.ViltConfig(**(sizes | names | config)))
+    processor = transformers.ViltImageProcessor(size={"shortest_edge": 64}, size_divisor=16)
+    return _saved(folder, model, tok, processor)
+
+
+def blip_answering(folder: Path) -> Path:
+    """BlipForQuestionAnswering: it writes its answer."""
+    return _blip(folder, "BlipForQuestionAnswering")
+
+
+def blip(folder: Path) -> Path:
+    """BlipForConditionalGeneration: it writes captions."""
+    return _blip(folder, "BlipForConditionalGeneration")
+
+
+def _blip(folder: Path, kind: str) -> Path:
+    transformers = _seeded()
+    tok = tokenizer(model_max_length=32)
+    special = {"bos_token_id": tok.cls_token_id, "eos_token_id": tok.sep_token_id, "sep_token_id": tok.sep_token_id,
+               "pad_token_id": tok.pad_token_id, "vocab_size": len(tok), "max_position_embeddings": 32}  # fmt: skip
+    text = {**_TOWER, **special, "encoder_hidden_size": 32, "projection_dim": 16}
+    vision = {**_TOWER, "image_size": 32, "patch_size": 16, "projection_dim": 16}
+    config = transformers.BlipConfig(text_config=text, vision_config=vision, projection_dim=16)
+    processor = transformers.BlipImageProcessor(size={"height": 32, "width": 32})
+    return _saved(folder, getattr(transformers, kind)(config), tok, processor)
+
+
+def git(folder: Path) -> Path:
+    """GitForCausalLM: a decoder that sees the image's patches before its text."""
+    transformers = _seeded()
+    tok = tokenizer(model_max_length=32)
+    config = transformers.GitConfig(
+        **_TOWER,
+        vocab_size=len(tok),
+        max_position_embeddings=64,
+        bos_token_id=tok.cls_token_id,
+        eos_token_id=tok.sep_token_id,
+        pad_token_id=tok.pad_token_id,
+        vision_config={**_TOWER, "image_size": 32, "patch_size": 16},
+    )
+    processor = transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32})
+    return _saved(folder, transformers.GitForCausalLM(config), tok, processor)
+
+
+def captioner(folder: Path) -> Path:
+    """VisionEncoderDecoderModel: ViT sees, GPT-2 writes."""
+    transformers = _seeded()
+    tok = tokenizer(model_max_length=32)
+    vit = transformers.ViTConfig(**_TOWER, image_size=32, patch_size=16)
+    special = {"bos_token_id": tok.cls_token_id, "eos_token_id": tok.sep_token_id, "pad_token_id": tok.pad_token_id}
+    gpt2 = transformers.GPT2Config(
+        vocab_size=len(tok), n_embd=32, n_layer=2, n_head=2, n_positions=64, initializer_range=0.5, **special
+    )
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(vit, gpt2)
+    config.decoder_start_token_id, config.pad_token_id = tok.cls_token_id, tok.pad_token_id
+    model = transformers.VisionEncoderDecoderModel(config)
+    model.generation_config = transformers.GenerationConfig(decoder_start_token_id=tok.cls_token_id, **special)
+    return _saved(folder, model, tok, transformers.ViTImageProcessor(size={"height": 32, "width": 32}))
+
+
+def donut(folder: Path, *, questions: bool = True) -> Path:
+    """VisionEncoderDecoderModel of Donut: Swin sees a page, MBART writes marked text. `questions`: about documents."""
+    transformers = _seeded()
+    tok = tokenizer(model_max_length=64)
+    marks = ["<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>"]
+    if questions:
+        tok.add_tokens(marks, special_tokens=True)
+    tok.eos_token = "[SEP]"
+    swin = transformers.DonutSwinConfig(
+        image_size=[64, 48], patch_size=4, embed_dim=16, depths=[1, 1], num_heads=[2, 2], window_size=4
+    )
+    special = {"bos_token_id": tok.cls_token_id, "eos_token_id": tok.sep_token_id, "pad_token_id": tok.pad_token_id}
+    mbart = transformers.MBartConfig(
+        vocab_size=len(tok), d_model=32, decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=64,
+        max_position_embeddings=64, init_std=0.5, is_decoder=True, add_cross_attention=True, **special,
+    )  # fmt: skip
+    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(swin, mbart)
+    config.decoder_start_token_id, config.pad_token_id = tok.cls_token_id, tok.pad_token_id
+    model = transformers.VisionEncoderDecoderModel(config)
+    model.generation_config = transformers.GenerationConfig(decoder_start_token_id=tok.cls_token_id, **special)
+    processor = transformers.DonutImageProcessor(size={"height": 64, "width": 48}, do_align_long_axis=False)
+    return _saved(folder, model, tok, processor)
+
+
+def layoutlm(folder: Path) -> Path:
+    """LayoutLMForQuestionAnswering: words and their places, no pixels."""
+    transformers = _seeded()
+    tok = tokenizer(model_max_length=32)
+    config = transformers.LayoutLMConfig(**_TOWER, vocab_size=len(tok), max_position_embeddings=32)
+    return _saved(folder, transformers.LayoutLMForQuestionAnswering(config), tok)
+
+
+def layoutlmv3(folder: Path) -> Path:
+    """LayoutLMv3ForQuestionAnswering: words, their places and the page's pixels."""
+    from tokenizers import pre_tokenizers
+
+    transformers = _seeded()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    vocabulary = {piece: i for i, piece in enumerate([*special, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    tok = transformers.LayoutLMv3Tokenizer(vocab=vocabulary, merges=[], model_max_length=64)
+    config = transformers.LayoutLMv3Config(
+        **_TOWER, vocab_size=len(tok), max_position_embeddings=66, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+        input_size=32, patch_size=16, coordinate_size=5, shape_size=6, rel_pos_bins=8, rel_2d_pos_bins=8,
+        max_rel_pos=16, max_rel_2d_pos=16,
+    )  # fmt: skip
+    processor = transformers.LayoutLMv3ImageProcessor(size={"height": 32, "width": 32})
+    return _saved(folder, transformers.LayoutLMv3ForQuestionAnswering(config), tok, processor)
+
+
+_TOWER: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "initializer_range": 0.5,  # so that random weights give scores that differ
+}
+
+
+def _seeded() -> Any:
+    import torch
+
+    torch.manual_seed(0)
+    return _libraries()[1]
+
+
+def _saved(folder: Path, *parts: Any) -> Path:
+    for part in parts:
+        part.save_pretrained(folder)
     return folder
 
 
