@@ -27,17 +27,21 @@ TASKS = {
         Task("question-answering", "slipway_runtime.tasks.question_answering"),
         Task("table-question-answering", "slipway_runtime.tasks.table_question_answering"),
         Task("fill-mask", "slipway_runtime.tasks.fill_mask"),
+        Task("text-generation", "slipway_runtime.tasks.text_generation"),
         Task("image-classification", "slipway_runtime.tasks.image_classification"),
         Task("zero-shot-image-classification", "slipway_runtime.tasks.zero_shot_image_classification"),
         Task("object-detection", "slipway_runtime.tasks.object_detection"),
         Task("zero-shot-object-detection", "slipway_runtime.tasks.zero_shot_object_detection"),
         Task("image-segmentation", "slipway_runtime.tasks.image_segmentation"),
+        Task("mask-generation", "slipway_runtime.tasks.mask_generation"),
         Task("depth-estimation", "slipway_runtime.tasks.depth_estimation"),
         Task("image-to-text", "slipway_runtime.tasks.image_to_text"),
         Task("visual-question-answering", "slipway_runtime.tasks.visual_question_answering", aliases=("vqa",)),
         Task("document-question-answering", "slipway_runtime.tasks.document_question_answering"),
         Task("text-to-image", "slipway_runtime.tasks.text_to_image"),
         Task("automatic-speech-recognition", "slipway_runtime.tasks.automatic_speech_recognition"),
+        Task("audio-classification", "slipway_runtime.tasks.audio_classification"),
+        Task("text-to-speech", "slipway_runtime.tasks.text_to_speech", aliases=("text-to-audio",)),
     )
 }
 

@@ -9,18 +9,30 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import models
-from tests.support.tiny import multimodal, vision
+from tests.support.tiny import audio, multimodal, text, vision
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "feature-extraction": models.encoder,
     "sentence-similarity": models.sentence_transformer,
     "text-classification": models.classifier,
     "fill-mask": models.masked_lm,
+    "zero-shot-classification": text.nli,
+    "text-ranking": text.cross_encoder,
+    "token-classification": text.token_classifier,
+    "question-answering": text.question_answerer,
+    "table-question-answering": text.table_answerer,
     "text-to-image": multimodal.text_to_image,
+    "image-to-text": multimodal.blip,
+    "visual-question-answering": multimodal.vilt,
+    "document-question-answering": multimodal.donut,
     "image-classification": vision.vit,
     "zero-shot-image-classification": vision.clip,
     "object-detection": vision.yolos,
     "zero-shot-object-detection": vision.owlvit,
     "image-segmentation": vision.segformer,
+    "mask-generation": vision.sam,
     "depth-estimation": vision.dpt,
+    "automatic-speech-recognition": audio.whisper,
+    "audio-classification": audio.classifier,
+    "text-to-speech": audio.vits,
 }

@@ -275,16 +275,16 @@ def depth_anything(folder: Path, **config: Any) -> Path:
     """DepthAnythingForDepthEstimation over a DINOv2: images keep their shape, sides are multiples of 14."""
     from transformers import DepthAnythingConfig, Dinov2Config, DPTImageProcessor
 
-    backbone = Dinov2Config(
-        hidden_size=32,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        image_size=42,
-        out_indices=[1, 2, 3, 4],
-        reshape_hidden_states=False,
-    )
+    backbone_sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 2,
+        "image_size": 42,
+        "out_indices": [1, 2, 3, 4],
+        "reshape_hidden_states": False,
+    }
     sizes: dict[str, Any] = {
-        "backbone_config": backbone,
+        "backbone_config": Dinov2Config(**backbone_sizes),
         "reassemble_hidden_size": 32,
         "neck_hidden_sizes": [8, 8, 16, 16],
         "fusion_hidden_size": 8,
@@ -371,3 +371,35 @@ def _text_config(tok: Any) -> dict[str, Any]:
         "bos_token_id": tok.cls_token_id,
         "eos_token_id": tok.sep_token_id,
     }
+
+
+def sam(folder: Path, **config: Any) -> Path:
+    """SamModel: the longer side scaled to 64 pixels."""
+    from transformers import SamConfig, SamImageProcessor
+
+    vision = {
+        "hidden_size": 32,
+        "output_channels": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "image_size": 64,
+        "patch_size": 8,
+        "window_size": 4,
+        "global_attn_indexes": [1],
+        "num_pos_feats": 16,
+        "mlp_dim": 32,
+    }
+    prompts = {"hidden_size": 32, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+    masks = {
+        "hidden_size": 32,
+        "mlp_dim": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "iou_head_hidden_dim": 32,
+    }
+    return _save(
+        folder,
+        "SamModel",
+        SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=masks, **config),
+        SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}),
+    )
