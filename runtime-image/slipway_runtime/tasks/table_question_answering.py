@@ -82,7 +82,6 @@ class TableQuestionAnswering(TextAdapter):
         # Place 0 is the query's. Ranks count rows as well.
         self._most_columns = min(self._tokenizer.max_column_id, config.type_vocab_sizes[_COLUMN]) - 1
         self._most_rows = min(self._tokenizer.max_row_id, *(config.type_vocab_sizes[i] for i in (_ROW, 4, 5))) - 1
-        self._tokenizer.max_row_id = self._most_rows + 1
         self._labels = config.aggregation_labels if config.num_aggregation_labels else None
 
     def parse(self, inputs: object, parameters: TableParameters) -> Call:
@@ -150,7 +149,7 @@ class TableQuestionAnswering(TextAdapter):
     def _tokens(self, asked: Asked, *, drop: bool) -> list[TableTokens]:
         most = self._model.tokenizer.limit
         encoded = self._tokenizer(
-            table=asked.table,
+            table=asked.table.iloc[: self._most_rows],  # ranks count rows that are dropped
             queries=list(asked.queries),
             padding=False,
             truncation="drop_rows_to_fit" if drop else "do_not_truncate",
@@ -196,10 +195,10 @@ class TableQuestionAnswering(TextAdapter):
             aggregation = output.logits_aggregation.float().cpu() if self._labels else None
         picked = []
         for row in range(len(tokens)):  # one by one: of a batch the library leaves out tables that it takes for empty
-            one = slice(row, row + 1)
-            data = {name: tensor[one] for name, tensor in batch.items()}
-            kinds = aggregation[one] if aggregation is not None else None
-            found, *chosen = self._tokenizer.convert_logits_to_predictions(data, logits[one], kinds)
+            here = slice(row, row + 1)
+            data = {name: tensor[here] for name, tensor in batch.items()}
+            kinds = aggregation[here] if aggregation is not None else None
+            found, *chosen = self._tokenizer.convert_logits_to_predictions(data, logits[here], kinds)
             picked.append(Picked(found[0] if found else [], chosen[0][0] if chosen else None))
         return picked
 

@@ -89,7 +89,7 @@ def table_answerer(
     import torch
     from transformers import TapasConfig, TapasForQuestionAnswering, TapasTokenizer
 
-    torch.manual_seed(2)
+    torch.manual_seed(18)  # whose answers differ in cells and aggregators
     pieces = dict.fromkeys(
         ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[EMPTY]", *"abcdefghijklmnopqrstuvwxyz0123456789?,.",
          *(f"##{letter}" for letter in "abcdefghijklmnopqrstuvwxyz0123456789"), *" ".join(CORPUS).split()]
