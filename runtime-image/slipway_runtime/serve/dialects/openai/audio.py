@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
@@ -106,9 +107,9 @@ def _reply(found: Transcript, asked: AudioRequest) -> Reply:
         case "text":
             return Reply(f"{text}\n".encode(), "text/plain; charset=utf-8")
         case "srt":
-            return Reply(srt(_segments(found)).encode(), "text/plain; charset=utf-8")
+            return Reply(srt(_closed(found)).encode(), "text/plain; charset=utf-8")
         case "vtt":
-            return Reply(vtt(_segments(found)).encode(), "text/vtt; charset=utf-8")
+            return Reply(vtt(_closed(found)).encode(), "text/vtt; charset=utf-8")
         case "verbose_json":
             return Reply(orjson.dumps(_verbose(found, text, asked)))
         case _:
@@ -149,6 +150,10 @@ def _verbose(found: Transcript, text: str, asked: AudioRequest) -> dict[str, Any
 def _segments(found: Transcript) -> tuple[Segment, ...]:
     """At least one: models that know no phrases give words alone."""
     return found.segments or (Segment(found.text, 0.0, found.duration),)
+
+
+def _closed(found: Transcript) -> list[Segment]:
+    return [replace(segment, end=_end(segment.end, found)) for segment in _segments(found)]
 
 
 def _end(end: float | None, found: Transcript) -> float:
