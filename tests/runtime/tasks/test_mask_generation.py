@@ -74,7 +74,7 @@ def test_nothing_good_enough_is_an_empty_answer(sam: Loaded) -> None:
 
 def test_objects_named_by_points_and_boxes_are_those_of_a_direct_forward(folder: Path, sam: Loaded) -> None:
     network = AutoModelForMaskGeneration.from_pretrained(folder)
-    processor = SamProcessor.from_pretrained(folder)  # type: ignore[no-untyped-call]
+    processor: Any = SamProcessor.from_pretrained(folder)
     image = PICTURES[1]
     prompts: list[dict[str, Any]] = [
         {"input_points": [[[10, 20]]]},
@@ -112,7 +112,7 @@ def test_huge_images_are_worked_on_smaller_and_their_masks_enlarged(
     sam: Loaded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = picture(400, 300, seed=5)
-    parameters = {"input_boxes": [[50, 50, 300, 200]], "output_bboxes_mask": True}
+    parameters: dict[str, Any] = {"input_boxes": [[50, 50, 300, 200]], "output_bboxes_mask": True}
     full = ask(sam, png(image), **parameters)
     monkeypatch.setattr(mask_grid, "MOST_PIXELS", 200 * 150)
     small = ask(sam, png(image), **parameters)
