@@ -1,6 +1,7 @@
 """What the tasks that write text answer with, in terms of no wire format. Dialects render it.
 
-`postprocess` of such a task gives one list per input with `n` Generated each; while it runs, Tokens are emitted.
+`postprocess` of such a task gives one list per input with `n` Generated each; while it runs, Tokens are emitted, for
+the item number input × n + answer.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ class Token:
     """The likeliest tokens at its place, where asked for."""
     last: bool = False
     """The answer ends with it: TGI's streams carry the whole text in the last token's event."""
+    piece: str = ""
+    """How it reads by itself, special tokens and what is held back too."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,6 @@ class Generated:
     prompt_tokens: int
     prompt: str = ""
     prefill: tuple[Token, ...] = ()
-    """The prompt's tokens with their logprobs, where asked for."""
+    """The prompt's tokens with their logprobs, where asked for; the first has none: NaN, which JSON writes as null."""
     seed: int | None = None
     tool_calls: tuple[ToolCall, ...] = ()

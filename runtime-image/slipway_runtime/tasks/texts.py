@@ -176,6 +176,15 @@ class TextTokenizer:
         """Tokens without the special ones."""
         return len(self._encoded(self._plain(text, None)).ids) - self.special_tokens(pair=False)
 
+    def ids(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """All tokens of a text, however many. Without special tokens where the text brings its own."""
+        if special_tokens:
+            return self._encoded(self._plain(text, None)).ids
+        if self._backend is not None:
+            return list(self._backend.encode(text, add_special_tokens=False).ids)
+        with self._lock:
+            return list(self.tokenizer(text, truncation=False, add_special_tokens=False)["input_ids"])
+
     def _plain(self, text: str, pair: str | None) -> Any:
         if self._backend is not None:
             return self._backend.encode(text, pair)

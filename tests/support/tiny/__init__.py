@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import models
-from tests.support.tiny import audio, multimodal, text, vision
+from tests.support.tiny import audio, generation, multimodal, text, vision
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "feature-extraction": models.encoder,
@@ -21,6 +21,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "token-classification": text.token_classifier,
     "question-answering": text.question_answerer,
     "table-question-answering": text.table_answerer,
+    "text-generation": generation.chat_decoder,
     "text-to-image": multimodal.text_to_image,
     "image-to-text": multimodal.blip,
     "visual-question-answering": multimodal.vilt,

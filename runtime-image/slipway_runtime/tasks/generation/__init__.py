@@ -1,0 +1,14 @@
+"""Text, token by token: what every task shares whose model writes after a prompt.
+
+    Prompt    (prompt.py)    ids, sampling, stop strings, most new tokens: all that one answer needs
+    Engine    (engine.py)    `engine.item(prompt)` → Item; its forward gives one Generated per item and emits a Token
+                             through item.listener for each step. Items of any settings share a static batch
+    Sequence  (sequence.py)  one answer while it grows: chooses tokens, ends at stop strings, gives text out
+    Sampling, Chooser (sampling.py), Grammar (grammar.py), Detokenizer (detokenizer.py), StopStrings (stopping.py)
+    GenerationParameters (parameters.py)   TGI's parameters and their ranges; `prompt_settings` makes a Prompt's of them
+    Chat      (chat.py, tools.py)          messages and tools → the model's own format; calls of tools in its output
+
+An adapter for another kind of input (images beside text) makes its own ids and gives what else the model needs in
+`Prompt.extra`; such items run alone, all others together. Engine knows nothing of requests, and nothing outside it
+knows how steps are made: another engine needs only `item` and Sequence's three methods.
+"""

@@ -1,0 +1,54 @@
+"""Ids → text, one at a time, never half a character.
+
+A token's text depends on its neighbours: spaces of sentencepiece, bytes of one character in several tokens. So the
+last few tokens are always decoded together and only what is new is given out, as text-generation-inference does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_CONTEXT = 6  # tokens before, which settle spaces
+_BROKEN = "\N{REPLACEMENT CHARACTER}"  # what an unfinished character decodes to
+_BYTE = re.compile("<0x[0-9A-F]{2}>")
+
+
+class Detokenizer:
+    """One answer's text. `before`: the prompt's ids, after which it begins."""
+
+    def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:
+        self._tokenizer = tokenizer
+        self._window = list(before[-_CONTEXT:])
+        self._shown = len(self._decode(self._window))
+
+    def add(self, token: int) -> str:
+        """The text that this token adds; empty while its character is not whole, and for special tokens."""
+        self._window.append(token)
+        text = self._decode(self._window)
+        whole = len(text) - self._broken(text, token)
+        new = text[self._shown : whole]
+        if whole == len(text):
+            self._window = self._window[-_CONTEXT:]
+            self._shown = len(self._decode(self._window))
+        else:
+            self._shown = max(self._shown, whole)
+        return new
+
+    def alone(self, token: int) -> str:
+        """What a token would add here, special ones and halves of characters too."""
+        before = len(self._decode(self._window, special=True))
+        return self._decode([*self._window, token], special=True)[before:]
+
+    def _broken(self, text: str, token: int) -> int:
+        """Characters at the end that the next token may still mend. Byte-level vocabularies have one such; with
+        sentencepiece's <0xE2> a whole run of bytes is broken until its last character is whole."""
+        run = len(text) - len(text.rstrip(_BROKEN))
+        if run > 1 and not _BYTE.fullmatch(str(self._tokenizer.convert_ids_to_tokens(token))):
+            return 1
+        return run
+
+    def _decode(self, ids: list[int], *, special: bool = False) -> str:
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
+        return text

@@ -1,0 +1,112 @@
+"""Answers that follow a grammar: a JSON schema or a regular expression, by llguidance.
+
+JSON is written without line breaks and with single blanks: a small model otherwise loses itself in white space.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
+from llguidance.hf import from_tokenizer
+
+from slipway_runtime.errors import InferenceFailed, InvalidInput
+
+# Errors without the schema in them: they go to callers.
+_LIMITS = LLParserLimits(verbose_errors=False)
+_LAYOUT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+
+
+@dataclass(frozen=True)
+class Grammar:
+    """A grammar compiled for a tokenizer."""
+
+    source: str
+    tokenizer: LLTokenizer
+
+    def matcher(self) -> Matcher:
+        """A new answer's."""
+        return Matcher(LLMatcher(self.tokenizer, self.source, limits=_LIMITS))
+
+
+class Matcher:
+    """Where an answer is in its grammar."""
+
+    def __init__(self, matcher: LLMatcher) -> None:
+        self._matcher = matcher
+
+    @property
+    def ended(self) -> bool:
+        return self._matcher.is_stopped()
+
+    def allowed(self, vocabulary: int) -> torch.Tensor:
+        """Which tokens may come next, bool [vocabulary]. Raises InferenceFailed."""
+        known = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8) > 0
+        self._check()
+        if len(known) >= vocabulary:
+            return known[:vocabulary]
+        return torch.cat([known, torch.zeros(vocabulary - len(known), dtype=torch.bool)])
+
+    def take(self, token: int) -> None:
+        """Raises InferenceFailed."""
+        self._matcher.consume_token(token)
+        self._check()
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise InferenceFailed(f"the grammar cannot be followed: {short(self._matcher.get_error())}")
+
+
+class Grammars:
+    """Compiles grammars for one model. Its tokenizer is read at the first: that takes a second."""
+
+    def __init__(self, tokenizer: Any, ends: Iterable[int]) -> None:
+        self._tokenizer = tokenizer
+        self._ends = sorted(ends)
+        self._lock = threading.Lock()
+        self._made: LLTokenizer | None = None
+
+    def json(self, schema: Any, field: str) -> Grammar:
+        """`schema`: an object, true, or either written as a string. Raises InvalidInput."""
+        if isinstance(schema, str):
+            try:
+                schema = json.loads(schema)
+            except ValueError:
+                raise InvalidInput(field, "is no JSON schema: it cannot be read as JSON") from None
+        if not isinstance(schema, dict):
+            raise InvalidInput(field, "must be a JSON schema, an object")
+        return self._compiled(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_LAYOUT), field)
+
+    def regex(self, pattern: Any, field: str) -> Grammar:
+        """Raises InvalidInput."""
+        if not isinstance(pattern, str) or not pattern:
+            raise InvalidInput(field, "must be a regular expression, a string that is not empty")
+        return self._compiled(LLMatcher.grammar_from_regex(pattern), field)
+
+    def _compiled(self, source: str, field: str) -> Grammar:
+        tokenizer = self._read()
+        wrong, why = LLMatcher.validate_grammar_with_warnings(source, tokenizer, limits=_LIMITS)
+        if wrong:
+            raise InvalidInput(field, f"cannot be followed: {short(why[0])}")
+        return Grammar(source, tokenizer)
+
+    def _read(self) -> LLTokenizer:
+        with self._lock:
+            if self._made is None:
+                try:
+                    self._made = from_tokenizer(self._tokenizer, eos_token=self._ends or None)
+                except Exception:
+                    raise InvalidInput(
+                        "parameters.grammar", "is not possible with this model's tokenizer; leave it out"
+                    ) from None
+            return self._made
+
+
+def short(reason: str) -> str:
+    """llguidance's first line."""
+    return next((line.strip() for line in reason.splitlines() if line.strip()), "no reason given")[:200]

@@ -1,0 +1,137 @@
+"""One answer while it grows. The engine gives it logits; everything else about it is here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Several
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from slipway_runtime.errors import InferenceFailed
+from slipway_runtime.tasks.adapter import Listener
+from slipway_runtime.tasks.generated import FinishReason, Generated, Token
+from slipway_runtime.tasks.generation.detokenizer import Detokenizer
+from slipway_runtime.tasks.generation.prompt import Prompt
+from slipway_runtime.tasks.generation.sampling import Chooser
+from slipway_runtime.tasks.generation.stopping import StopStrings
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What ids mean."""
+
+    tokenizer: Any
+    special: frozenset[int]
+    ends: frozenset[int]
+    """Ids of any of which an answer ends."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, ends: Several[int]) -> Vocabulary:
+        return cls(tokenizer, frozenset(tokenizer.all_special_ids) | frozenset(ends), frozenset(ends))
+
+
+class Sequence:
+    """`step` until `done`, then `result`."""
+
+    def __init__(
+        self, prompt: Prompt, vocabulary: Vocabulary, listener: Listener, *, before: Several[int] | None = None
+    ) -> None:
+        """`before`: the ids that the answer follows, where they are not the prompt's: a decoder's first."""
+        follows = list(prompt.ids if before is None else before)
+        self._prompt = prompt
+        self._vocabulary = vocabulary
+        self._listener = listener
+        self._chooser = Chooser(prompt.sampling, follows, vocabulary.ends)
+        self._words = Detokenizer(vocabulary.tokenizer, follows)
+        self._stop = StopStrings(prompt.stop)
+        self._tokens: list[Token] = []
+        self._text = ""
+        self._released = 0
+        self._failed: Exception | None = None
+        self._finish: FinishReason | None = None
+        self.emitted = False
+        """Whether the caller has seen a part of it."""
+        self.prefill: tuple[Token, ...] = ()
+
+    @property
+    def done(self) -> bool:
+        """No more steps: it ended, failed, or its caller has gone."""
+        return self._finish is not None or self._failed is not None or self._listener.gone
+
+    def step(self, logits: torch.Tensor, logprobs: torch.Tensor) -> int | None:
+        """Choose a token from the model's logits and log probabilities [vocabulary], and give its text out.
+
+        None where it failed.
+        """
+        try:
+            chosen = self._chooser.choose(logits)
+        except InferenceFailed as error:
+            self._failed = error
+            return None
+        top = self._top(logprobs)
+        special = chosen in self._vocabulary.special
+        word = self._words.alone(chosen) if special else ""
+        new = "" if chosen in self._vocabulary.ends else self._words.add(chosen)
+        self._finish = self._ending(chosen, self._stop.add(new))
+        token = Token(
+            id=chosen,
+            text=self._release(),
+            logprob=float(logprobs[chosen]),
+            special=special,
+            top=top,
+            last=self._finish is not None,
+            piece=word or new or self._words.alone(chosen),
+        )
+        self._tokens.append(token)
+        if self._listener.wanted:
+            self._listener.emit(token)
+            self.emitted = True
+        return chosen
+
+    def result(self) -> Generated | Exception:
+        """The whole answer; where it was broken off, as far as it came."""
+        if self._failed is not None:
+            return self._failed
+        reader = self._prompt.calls
+        text, calls = reader.read(self._text) if reader is not None else (self._text, ())
+        sampling = self._prompt.sampling
+        return Generated(
+            text=text,
+            finish_reason=self._finish or "length",
+            tokens=tuple(self._tokens),
+            prompt_tokens=len(self._prompt.ids),
+            prompt=self._prompt.text,
+            prefill=self.prefill,
+            seed=sampling.seed if sampling.sample else None,
+            tool_calls=calls,
+        )
+
+    def _ending(self, chosen: int, certain: str) -> FinishReason | None:
+        """Why it ends with this token, None where it goes on; adds to the text what is certain by then."""
+        self._text += certain
+        if self._stop.found:
+            return "stop_sequence"
+        ended = chosen in self._vocabulary.ends or self._chooser.grammar_ended
+        if not ended and len(self._tokens) + 1 < self._prompt.max_new_tokens:
+            return None
+        self._text += self._stop.rest()
+        return "eos_token" if ended else "length"
+
+    def _release(self) -> str:
+        """What of the text may be shown now and was not yet."""
+        calls, text = self._prompt.calls, self._text
+        if calls is not None:
+            text = calls.read(text)[0] if self._finish else text[: calls.releasable(text)]
+        new, self._released = text[self._released :], max(self._released, len(text))
+        return new
+
+    def _top(self, logprobs: torch.Tensor) -> tuple[Token, ...]:
+        if not self._prompt.top_n_tokens:
+            return ()
+        values, ids = logprobs.topk(min(self._prompt.top_n_tokens, len(logprobs)))
+        return tuple(self._alone(token, value) for token, value in zip(ids.tolist(), values.tolist(), strict=True))
+
+    def _alone(self, token: int, logprob: float) -> Token:
+        text = self._words.alone(token)
+        return Token(token, text, logprob, special=token in self._vocabulary.special, piece=text)
