@@ -63,6 +63,7 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
     "speecht5": ("text-to-speech",),
     "bark": ("text-to-speech",),
     "vits": ("text-to-speech",),
+    "musicgen": ("text-to-speech",),
     **dict.fromkeys(
         (
             "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "fsmt", "led", "longt5", "m2m_100", "mbart",
@@ -109,7 +110,15 @@ def capabilities(config: dict[str, Any], modules: tuple[str, ...]) -> tuple[str,
 
 
 # Heads that say what the model is for, whatever its type: BartForSequenceClassification is no text2text model.
-_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForCausalLM", "ForMaskedLM", "ForImageClassification")
+_HEADS = (
+    "ForSequenceClassification", "ForTokenClassification", "ForCausalLM", "ForMaskedLM", "ForImageClassification",
+    "ForAudioClassification",
+)  # fmt: skip
+# Their classifiers are named as those of texts.
+_HEARING = (
+    "data2vec-audio", "hubert", "sew", "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert",
+    "wav2vec2-conformer", "wavlm",
+)  # fmt: skip
 
 
 def _encoder(config: dict[str, Any]) -> Any:
@@ -121,6 +130,8 @@ def _classifier_tasks(config: dict[str, Any]) -> tuple[str, ...]:
     """As the Hub's model cards have it: a natural language inference model classifies by labels that a request names; a
     single score ranks pairs, which is what the model is for when sentence-transformers' CrossEncoder wrote it."""
     labels = [str(label).lower() for label in (config.get("id2label") or {}).values()]
+    if config.get("model_type") in _HEARING:
+        return ("audio-classification",)
     if config.get("model_type") == "tapas":  # it judges a sentence about a table
         return ()
     if any(label.startswith("entail") for label in labels):

@@ -40,14 +40,26 @@ class Hearing:
         features: torch.Tensor = processed[self.name][0]
         return features
 
-    def outputs(self, features: Sequence[torch.Tensor], take: Callable[[Any], torch.Tensor]) -> list[torch.Tensor]:
-        """`take` of the network's output for each, on the processor; frames that are padding are cut off."""
+    def length(self, features: torch.Tensor) -> int:
+        """Frames of the encoder."""
+        config = self.network.config
+        if features.ndim == 1:  # a waveform
+            return max(1, features.shape[0] // int(getattr(config, "inputs_to_logits_ratio", 320)))
+        if config.model_type == "audio-spectrogram-transformer":
+            return features.numel() // int(config.frequency_stride * config.time_stride)
+        return int(getattr(config, "max_source_positions", features.shape[0]))
+
+    def outputs(
+        self, features: Sequence[torch.Tensor], take: Callable[[Any], torch.Tensor], *, framed: bool = True
+    ) -> list[torch.Tensor]:
+        """`take` of the network's output for each, on the processor. `framed`: it has a row per frame, of which those
+        that are padding are cut off."""
         results: list[torch.Tensor | None] = [None] * len(features)
         with torch.inference_mode():
             for rows in self._groups(features):
                 taken = take(self._forward([features[row] for row in rows]))
                 for row, result in zip(rows, taken, strict=True):
-                    results[row] = self._own(result, features[row]).cpu()
+                    results[row] = (self._own(result, features[row]) if framed else result).cpu()
         return [result for result in results if result is not None]
 
     def equal_lengths(self, features: Sequence[torch.Tensor]) -> list[list[int]]:

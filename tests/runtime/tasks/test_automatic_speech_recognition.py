@@ -27,6 +27,13 @@ def array(seconds: float, seed: int = 0) -> dict[str, Any]:
     return {"array": chirp(seconds, seed=seed), "sampling_rate": RATE}
 
 
+def part(folder: Path, name: str) -> Any:
+    """A part of a model, by the name of its class in transformers."""
+    import transformers
+
+    return getattr(transformers, name).from_pretrained(folder)
+
+
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("speech")
@@ -67,11 +74,10 @@ def test_whisper_writes_what_transformers_pipeline_writes(
 
 
 def test_whisper_agrees_with_its_own_generate(models: dict[str, Loaded], folders: dict[str, Path]) -> None:
-    from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
 
-    model = WhisperForConditionalGeneration.from_pretrained(folders["whisper"])
-    extractor = AutoFeatureExtractor.from_pretrained(folders["whisper"])
-    tokenizer = AutoTokenizer.from_pretrained(folders["whisper"])
+    model = part(folders["whisper"], "WhisperForConditionalGeneration")
+    extractor = part(folders["whisper"], "AutoFeatureExtractor")
+    tokenizer = part(folders["whisper"], "AutoTokenizer")
     features = extractor(chirp(SHORT), sampling_rate=RATE, return_tensors="pt").input_features
     ids = model.generate(features, language="fr", task="translate", num_beams=3)
     answer = ask(models["whisper"], sound(SHORT), language="fr", generate_kwargs={"task": "translate", "num_beams": 3})
@@ -97,10 +103,9 @@ def test_whispers_words_are_where_transformers_pipeline_has_them(
 def test_whispers_phrases_are_those_of_its_long_form_generation(
     models: dict[str, Loaded], folders: dict[str, Path]
 ) -> None:
-    from transformers import AutoFeatureExtractor, WhisperForConditionalGeneration
 
-    model = WhisperForConditionalGeneration.from_pretrained(folders["whisper"])
-    extractor = AutoFeatureExtractor.from_pretrained(folders["whisper"])
+    model = part(folders["whisper"], "WhisperForConditionalGeneration")
+    extractor = part(folders["whisper"], "AutoFeatureExtractor")
     inputs = extractor(
         chirp(LONG), sampling_rate=RATE, return_tensors="pt", truncation=False, padding="longest",
         return_attention_mask=True,
@@ -120,10 +125,9 @@ def test_whispers_phrases_are_those_of_its_long_form_generation(
 def test_how_sure_whisper_was_is_the_mean_of_its_tokens_log_probabilities(
     models: dict[str, Loaded], folders: dict[str, Path]
 ) -> None:
-    from transformers import AutoFeatureExtractor, WhisperForConditionalGeneration
 
-    model = WhisperForConditionalGeneration.from_pretrained(folders["whisper"])
-    extractor = AutoFeatureExtractor.from_pretrained(folders["whisper"])
+    model = part(folders["whisper"], "WhisperForConditionalGeneration")
+    extractor = part(folders["whisper"], "AutoFeatureExtractor")
     inputs = extractor(chirp(SHORT), sampling_rate=RATE, return_tensors="pt", return_attention_mask=True)
     out = model.generate(
         **inputs, language="en", task="transcribe", return_timestamps=True, output_scores=True,
@@ -166,11 +170,10 @@ def close(transcript: Transcript) -> Any:
 
 
 def test_a_prompt_comes_before_what_is_heard(models: dict[str, Loaded], folders: dict[str, Path]) -> None:
-    from transformers import AutoFeatureExtractor, AutoTokenizer, WhisperForConditionalGeneration
 
-    model = WhisperForConditionalGeneration.from_pretrained(folders["whisper"])
-    extractor = AutoFeatureExtractor.from_pretrained(folders["whisper"])
-    tokenizer = AutoTokenizer.from_pretrained(folders["whisper"])
+    model = part(folders["whisper"], "WhisperForConditionalGeneration")
+    extractor = part(folders["whisper"], "AutoFeatureExtractor")
+    tokenizer = part(folders["whisper"], "AutoTokenizer")
     features = extractor(chirp(SHORT), sampling_rate=RATE, return_tensors="pt").input_features
     prompt = tokenizer.get_prompt_ids("a house", return_tensors="pt")
     ids = model.generate(features, language="en", task="transcribe", prompt_ids=prompt)
@@ -303,11 +306,8 @@ def test_a_long_recording_is_heard_in_windows_of_thirty_seconds(models: dict[str
 def test_other_models_write_what_their_generate_writes(
     models: dict[str, Loaded], folders: dict[str, Path], model: str, architecture: str
 ) -> None:
-    import transformers
-
-    direct = getattr(transformers, architecture).from_pretrained(folders[model])
-    extractor = transformers.AutoFeatureExtractor.from_pretrained(folders[model])
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folders[model])
+    direct = part(folders[model], architecture)
+    extractor, tokenizer = part(folders[model], "AutoFeatureExtractor"), part(folders[model], "AutoTokenizer")
     sounds = [sound(seconds, seed) for seed, seconds in enumerate((0.8, SHORT, SHORT))]
     expected = []
     for seed, seconds in enumerate((0.8, SHORT, SHORT)):
