@@ -27,6 +27,8 @@ _READ = "png, jpeg, webp, gif, bmp and tiff are read"
 _PIXELS_PER_TOKEN = 16 * 16
 # Many processors scale the shorter side to a fixed length and crop then: of a long strip they would make gigabytes.
 _MOST_ASPECT = 50
+# Each scan of a progressive JPEG goes over the whole image again, for as little as ten bytes. libtiff's limit as well.
+_MOST_SCANS = 100
 _FOUND = (
     (re.compile(rb"%PDF-"), "a PDF"),
     (re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?<svg", re.I), "an SVG"),
@@ -82,8 +84,13 @@ def _opened(content: bytes, field: str, limits: Limits) -> Image.Image:
             field,
             f"is {width} x {height} pixels; its longer side may be at most {_MOST_ASPECT} times the other: cut it up",
         )
-    tags = getattr(image, "tag_v2", {})  # TIFF: a tile is decoded whole, however small the image
-    if (tile := int(tags.get(322, 0)) * int(tags.get(323, 0))) > most:
+    if image.format in ("JPEG", "MPO") and (scans := content.count(b"\xff\xda")) > _MOST_SCANS:
+        raise InvalidInput(field, f"is a jpeg of {scans} scans, at most {_MOST_SCANS} are allowed; save it anew")
+    tile = 1
+    for tag in (322, 323):  # TIFF: the sides of a tile, which is decoded whole, however small the image
+        side = getattr(image, "tag_v2", {}).get(tag)
+        tile *= side if isinstance(side, int) else 1
+    if tile > most:
         raise InvalidInput(field, _too_large(f"tiles of {tile}", most))
     return image
 

@@ -127,6 +127,23 @@ def test_a_file_cut_short_is_refused(kind: str) -> None:
     assert "cut short or damaged" in message or "a damaged one" in message
 
 
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "gif", "bmp", "tiff"])
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of damaged files
+def test_whatever_is_damaged_is_read_or_refused(kind: str) -> None:
+    content = encoded(picture(mode="P" if kind == "gif" else "RGB"), kind)
+    random = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        for place in random.integers(0, min(len(content), 400), random.integers(1, 6)):
+            damaged[place] = random.integers(256)
+        try:
+            assert image_of(bytes(damaged), "inputs", LIMITS).mode == "RGB"
+        except InvalidInput:
+            refused += 1
+    assert refused > 0
+
+
 @pytest.mark.parametrize("value", ["https://example.com/cat.png", "/etc/passwd", "file:///etc/passwd", "cat.png"])
 def test_urls_and_paths_are_refused_not_opened(value: str) -> None:
     message = refusal(value)
