@@ -67,8 +67,8 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(
         (
             "bart", "bigbird_pegasus", "blenderbot", "blenderbot-small", "fsmt", "led", "longt5", "m2m_100", "mbart",
-            "mt5", "mvp", "nllb-moe", "pegasus", "pegasus_x", "plbart", "prophetnet", "switch_transformers", "t5", "t5gemma",
-            "umt5",
+            "mt5", "mvp", "nllb-moe", "pegasus", "pegasus_x", "plbart", "prophetnet", "switch_transformers", "t5",
+            "t5gemma", "umt5",
         ),
         _TEXT_TO_TEXT,
     ),
