@@ -13,7 +13,7 @@ from slipway_runtime.tasks.generated import Generated, Token, ToolCall
 
 
 def token(i: int, text: str, *, last: bool = False, top: tuple[Token, ...] = ()) -> Token:
-    return Token(i, text, -0.5 * i, top=top, last=last)
+    return Token(i, text, -0.5 * i, top=top, last=last, piece=text)
 
 
 def generated(
@@ -21,7 +21,7 @@ def generated(
 ) -> Generated:
     """One answer with a token per text, whose ids count from 1. `top`: each with itself as the likeliest."""
     tokens = tuple(
-        token(i, text, last=i == len(texts), top=(Token(i, text, -0.1),) if top else ())
+        token(i, text, last=i == len(texts), top=(Token(i, text, -0.1, piece=text),) if top else ())
         for i, text in enumerate(texts, start=1)
     )
     content = more.pop("text", "".join(texts))

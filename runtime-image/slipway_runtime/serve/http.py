@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
-from slipway_runtime.errors import BodyTooLarge, InvalidInput, ModelUnavailable, RequestError, UnsupportedEncoding
+from slipway_runtime.errors import BodyTooLarge, ModelUnavailable, RequestError, UnsupportedEncoding
 from slipway_runtime.serve import sse
 from slipway_runtime.serve.dialects import Dialect, Events
 from slipway_runtime.serve.errors import retry_after, status_of
@@ -81,19 +81,11 @@ class TaskEndpoint:
     async def _answers(self, requests: Sequence[TaskRequest]) -> list[Answer]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._row(request)) for request in requests]
+                tasks = [group.create_task(self._service.answer(request)) for request in requests]
         # The others are cancelled: one bad row fails the whole. Not `except*`: Python 3.11.2 raises groups out of it.
         except ExceptionGroup as errors:
             raise errors.exceptions[0] from None
         return [task.result() for task in tasks]
-
-    async def _row(self, request: TaskRequest) -> Answer:
-        try:
-            return await self._service.answer(request)
-        except InvalidInput as error:
-            if not request.place:
-                raise
-            raise InvalidInput(request.place, error.message) from None
 
     async def _stream(self, request: TaskRequest, render: Events, gone: asyncio.Future[Any], send: Send) -> None:
         """Server-sent events. Until the first one an error has a status of its own; later it comes as an event."""

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from slipway_runtime.errors import (
@@ -46,6 +46,8 @@ class TaskRequest:
     """Hold while loading as long as a request may last."""
     place: str = ""
     """What errors call it where one wire request holds several: input_data.data[2]."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What errors call the task's fields where the caller has other words: parameters.max_new_tokens → max_tokens."""
     served_as: str = "-"
     """The adapter that took it, for logs and metrics; never what a caller made up."""
 
@@ -134,6 +136,8 @@ class Service:
         try:
             async with asyncio.timeout(self.settings.request_timeout_seconds):
                 return await self._answer(loaded, request, emit)
+        except InvalidInput as error:
+            raise _told(error, request) from None
         except TimeoutError:
             raise DeadlineExceeded(
                 f"not answered within {self.settings.request_timeout_seconds:g} s; send less at once, or later"
@@ -229,6 +233,15 @@ class Service:
                 return loaded.adapters[task]
         asked = " or ".join(repr(name[:80]) for name in request.tasks)
         raise NotFound(f"task {asked} is not served here; this model does {', '.join(loaded.adapters)}", "task")
+
+
+def _told(error: InvalidInput, request: TaskRequest) -> InvalidInput:
+    """The error in the caller's words."""
+    for own, theirs in request.fields.items():
+        if error.field == own or error.field.startswith((f"{own}.", f"{own}[")):
+            error = InvalidInput((theirs + error.field[len(own) :]).removeprefix("."), error.problem)
+            break
+    return InvalidInput(request.place, error.message) if request.place else error
 
 
 def _varied(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Item]:

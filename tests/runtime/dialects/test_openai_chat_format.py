@@ -34,7 +34,7 @@ def whole(found: Any, **body: Any) -> Any:
 
 def test_what_is_not_given_is_left_to_the_task() -> None:
     request = asked()
-    assert request.inputs == MESSAGES
+    assert request.inputs == {"messages": MESSAGES}
     assert request.parameters == {"do_sample": True}
     assert request.tasks[0] == "text-generation"
 
@@ -58,10 +58,6 @@ def test_nulls_count_as_absent_as_text_generation_sends_them() -> None:
          {"do_sample": True, "presence_penalty": 1.0, "frequency_penalty": -1.0}),
         ({"logprobs": True, "top_logprobs": 3}, {"do_sample": True, "top_n_tokens": 3}),
         ({"logit_bias": {"7": -100}}, {"do_sample": True, "logit_bias": {"7": -100.0}}),
-        ({"tools": [WEATHER]}, {"do_sample": True, "tools": [WEATHER], "tool_choice": "auto"}),
-        ({"tools": [WEATHER], "tool_choice": "none"}, {"do_sample": True}),
-        ({"tools": [WEATHER], "tool_choice": {"type": "function", "function": {"name": "weather"}}},
-         {"do_sample": True, "tools": [WEATHER], "tool_choice": "weather"}),
         ({"response_format": {"type": "text"}}, {"do_sample": True}),
         ({"response_format": {"type": "json_object"}},
          {"do_sample": True, "grammar": {"type": "json", "value": {"type": "object"}}}),
@@ -84,41 +80,30 @@ def test_what_concerns_only_openai_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "read"),
+    ("body", "chat"),
     [
-        ({"role": "developer", "content": "be short"}, {"role": "system", "content": "be short"}),
-        ({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
-         {"role": "user", "content": "ab"}),
-        ({"role": "user", "content": "a", "name": None, "tool_calls": None, "audio": None},
-         {"role": "user", "content": "a"}),
-        ({"role": "assistant", "content": None,
-          "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"a": 1}'}}]},
-         {"role": "assistant", "content": "",
-          "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": {"a": 1}}}]}),
-        ({"role": "tool", "content": "7", "tool_call_id": "c"}, {"role": "tool", "content": "7", "tool_call_id": "c"}),
+        ({"tools": [WEATHER]}, {"tools": [WEATHER]}),
+        ({"tools": [WEATHER], "tool_choice": "required"}, {"tools": [WEATHER], "tool_choice": "required"}),
+        ({"tools": [], "tool_choice": "auto"}, {"tools": []}),
+        ({"tool_choice": "none"}, {}),
+        ({"tool_choice": "required"}, {"tool_choice": "required"}),
+        ({"tools": [WEATHER], "tool_prompt": "Call:"}, {"tools": [WEATHER], "tool_prompt": "Call:"}),
     ],
-)  # fmt: skip
-def test_messages_are_read_as_chat_templates_want_them(message: dict[str, Any], read: dict[str, Any]) -> None:
-    assert asked(messages=[message]).inputs == [read]
+)
+def test_tools_are_part_of_the_chat(body: dict[str, Any], chat: dict[str, Any]) -> None:
+    assert asked(**body).inputs == {"messages": MESSAGES, **chat}
 
 
 def test_images_go_to_the_task_that_sees_them() -> None:
     content = [{"type": "text", "text": "what is this"}, {"type": "image_url", "image_url": {"url": "data:,"}}]
     request = asked(messages=[{"role": "user", "content": content}])
     assert request.tasks[0] == "image-text-to-text"
-    assert request.inputs[0]["content"] == content
+    assert request.inputs["messages"][0]["content"] == content
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"messages": []}, "messages", "is empty"),
-    ({"messages": ["a"]}, "messages[0]", "Expected object, got str"),
-    ({"messages": [{"role": "robot", "content": "a"}]}, "messages[0].role", "must be system,"),
-    ({"messages": [{"role": "user"}]}, "messages[0].content", "is missing"),
-    ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content", "must be a string or a list of parts"),
-    ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, "messages[0].content[0].type",
-     "must be text or image_url, got 'input_audio'"),
-    ({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]},
-     "messages[0].tool_calls[0].function.arguments", "is not valid JSON"),
+    ({"messages": None}, "messages", "is missing"),
+    ({"messages": "hello"}, "messages", "Expected array, got str"),
     ({"temperature": 2.5}, "temperature", "Expected float <= 2.0"),
     ({"top_p": 0}, "top_p", "Expected float > 0.0"),
     ({"n": 0}, "n", "Expected int >= 1"),
@@ -127,12 +112,6 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "is given beside max_completion_tokens"),
     ({"top_logprobs": 2}, "top_logprobs", "needs logprobs to be true"),
     ({"stream_options": {"include_usage": True}}, "stream_options", "is only for a stream"),
-    ({"tool_choice": "required"}, "tool_choice", "is given without tools"),
-    ({"tools": [WEATHER], "tool_choice": "rain"}, "tool_choice", "must be none, auto, required, or one of weather"),
-    ({"tools": [WEATHER], "tool_choice": {"function": {"name": "rain"}}}, "tool_choice.function.name",
-     "must be one of weather"),
-    ({"tools": [{"type": "web_search"}]}, "tools[0].type", "must be function"),
-    ({"tools": [{"type": "function", "function": {}}]}, "tools[0].function.name", "must be a string, got null"),
     ({"response_format": {"type": "xml"}}, "response_format.type", "must be text, json_object or json_schema"),
     ({"response_format": {"type": "json_schema"}}, "response_format.json_schema.schema", "must be a JSON schema"),
     ({"temprature": 1}, "temprature", "unknown field (did you mean temperature?)"),
@@ -147,23 +126,6 @@ def test_bad_requests_name_the_field(body: dict[str, Any], field: str, problem: 
         asked(**body)
     assert caught.value.field == field
     assert caught.value.problem.startswith(problem), caught.value.problem
-
-
-@pytest.mark.parametrize(
-    ("field", "param"),
-    [
-        ("inputs", "messages"),
-        ("inputs[1].content", "messages[1].content"),
-        ("parameters.max_new_tokens", "max_tokens"),
-        ("parameters.stop[3]", "stop[3]"),
-        ("parameters.grammar.value", "response_format.value"),
-        ("parameters.top_n_tokens", "top_logprobs"),
-        ("stream", "stream"),
-    ],
-)
-def test_a_field_of_the_task_is_told_by_its_name_here(field: str, param: str) -> None:
-    error = orjson.loads(CHAT.render_error(InvalidInput(field, "is wrong")))["error"]
-    assert (error["param"], error["message"]) == (param, f"{param}: is wrong")
 
 
 def test_a_whole_answer() -> None:

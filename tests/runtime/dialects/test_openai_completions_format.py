@@ -44,7 +44,8 @@ def test_prompts_are_texts_or_token_ids(prompt: Any, inputs: Any) -> None:
         ({}, {"max_new_tokens": 16}),
         ({"max_tokens": 3, "logprobs": 2}, {"max_new_tokens": 3, "top_n_tokens": 2}),
         ({"logprobs": 0}, {"max_new_tokens": 16}),
-        ({"n": 2, "best_of": 3}, {"max_new_tokens": 16, "n": 3}),
+        ({"n": 2, "best_of": 3}, {"max_new_tokens": 16, "n": 2, "best_of": 3}),
+        ({"best_of": 3}, {"max_new_tokens": 16, "n": 1, "best_of": 3}),
         ({"echo": True}, {"max_new_tokens": 16}),
         ({"echo": True, "logprobs": 1}, {"max_new_tokens": 16, "top_n_tokens": 1, "decoder_input_details": True}),
         ({"suffix": ""}, {"max_new_tokens": 16}),
@@ -58,7 +59,6 @@ def test_fields_become_parameters_of_the_task(body: dict[str, Any], parameters: 
     ("body", "field", "problem"),
     [
         ({"suffix": "end"}, "suffix", "is not supported; put what is to follow into the prompt"),
-        ({"n": 3, "best_of": 2}, "best_of", "is 2, less than the 3 answers that n asks for"),
         ({"best_of": 2, "stream": True}, "best_of", "cannot be asked of a stream"),
         ({"echo": True, "stream": True}, "echo", "cannot be asked of a stream"),
         ({"prompt": ["a", 1]}, "prompt[1]", "must be a string or a list of token ids"),
@@ -85,14 +85,8 @@ def test_choices_count_over_all_prompts() -> None:
     assert content["usage"] == {"prompt_tokens": 6, "completion_tokens": 5, "total_tokens": 11}
 
 
-def test_the_best_are_chosen_by_their_mean_logprob_and_all_are_counted() -> None:
-    content = whole([generated("bad", "bad", "bad"), generated("good")], best_of=2)
-    assert [one["text"] for one in content["choices"]] == ["good"]
-    assert content["usage"]["completion_tokens"] == 4
-
-
 def test_echo_has_the_prompt_and_its_logprobs() -> None:
-    one = generated("b", prompt="a", prefill=(Token(9, "a", float("nan")),), top=True)
+    one = generated("b", prompt="a", prefill=(Token(9, "a", float("nan"), piece="a"),), top=True)
     choice = whole([one], echo=True, logprobs=1)["choices"][0]
     assert choice["text"] == "ab"
     assert choice["logprobs"] == {

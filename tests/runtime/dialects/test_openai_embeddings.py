@@ -103,7 +103,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"input": "a", "encoding_format": "int8"}, "encoding_format", "Invalid enum value 'int8'"),
     ({"input": "a", "dimension": 3}, "dimension", "unknown field (did you mean dimensions?); this route takes model,"),
     ({"input": "a", "inputs": "a"}, "inputs", "unknown field (did you mean input?); this route takes"),
-    ({"input": "a", "model": 3}, "model", "Expected str, got int"),
+    ({"input": "a", "model": 3}, "model", "Expected str | null, got int"),
 ]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.progress import Progress
-from slipway_runtime.errors import DeadlineExceeded, InferenceFailed, NotFound, Overloaded
+from slipway_runtime.errors import DeadlineExceeded, InferenceFailed, InvalidInput, NotFound, Overloaded
 from slipway_runtime.serve.batcher import Batcher
 from slipway_runtime.serve.lifecycle import Lifecycle, Steps
 from slipway_runtime.serve.metrics import Metrics
@@ -128,3 +128,41 @@ async def test_no_more_requests_enter_than_allowed() -> None:
         s.leave()
         assert s.in_flight == 0
         assert s.last_request_age is not None
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("inputs", "messages"),
+        ("inputs[1].content", "messages[1].content"),
+        ("inputs.tools", "tools"),
+        ("parameters.max_new_tokens", "max_tokens"),
+        ("parameters.stop[3]", "stop[3]"),
+        ("parameters.grammar.value", "response_format.json_schema.schema"),
+        ("parameters.grammar.type", "response_format.type"),
+        ("stream", "stream"),
+    ],
+)
+async def test_a_field_is_told_in_the_callers_words(field: str, told: str) -> None:
+    names = {"inputs.tools": "tools", "inputs": "messages", "parameters.max_new_tokens": "max_tokens",
+             "parameters.grammar.value": "response_format.json_schema.schema",
+             "parameters.grammar": "response_format", "parameters": ""}  # fmt: skip
+    adapter = Upper()
+
+    def parse(inputs: object, parameters: Any) -> Call:
+        raise InvalidInput(field, "is wrong")
+
+    adapter.parse = parse  # type: ignore[method-assign]
+    async with service(adapter) as s:
+        with pytest.raises(InvalidInput) as caught:
+            await s.answer(TaskRequest("a", {}, fields=names))
+        assert (caught.value.field, caught.value.message) == (told, f"{told}: is wrong")
+        with pytest.raises(InvalidInput) as caught:
+            await s.answer(TaskRequest("a", {}, place="rows[2]"))
+        assert caught.value.message == f"rows[2]: {field}: is wrong"
+
+
+async def test_a_recording_for_a_task_of_texts_is_refused() -> None:
+    async with service(Upper()) as s:
+        with pytest.raises(InvalidInput, match="the body is no JSON object, and fill-mask takes no image or sound"):
+            await s.answer(TaskRequest(b"RIFF", {}))

@@ -57,7 +57,7 @@ def answers(found: Sequence[Generated], wanted: Wanted) -> list[dict[str, Any]]:
     """The answers to one input."""
     if not wanted.best_of:
         return [_answer(one, (), wanted) for one in found]
-    best, *others = sorted(found, key=likelihood, reverse=True)
+    best, *others = sorted(found, key=_likelihood, reverse=True)
     return [_answer(best, others, wanted)]
 
 
@@ -156,9 +156,11 @@ def _ending(answer: Generated) -> dict[str, Any]:
 
 
 def _token(token: Token) -> dict[str, Any]:
-    return {"id": token.id, "text": token.text, "logprob": token.logprob, "special": token.special}
+    # Clients leave special tokens out of the text, and join all others to what generated_text is.
+    text = token.piece if token.special else token.text
+    return {"id": token.id, "text": text, "logprob": token.logprob, "special": token.special}
 
 
-def likelihood(answer: Generated) -> float:
+def _likelihood(answer: Generated) -> float:
     """Mean log probability of its tokens, by which TGI ranks too."""
     return sum(token.logprob for token in answer.tokens) / max(1, len(answer.tokens))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,8 +52,6 @@ class OpenAI(Dialect):
     """What all routes share."""
 
     statuses: ClassVar = {e.InvalidInput: 400}
-    fields: ClassVar[Mapping[str, str]] = {}
-    """From a task's field to this API's; those of equal names are not listed."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -62,8 +60,7 @@ class OpenAI(Dialect):
         message, param, kind, code = error.message, None, "invalid_request_error", None
         match error:
             case e.InvalidInput():
-                param = renamed(error.field, self.fields)
-                message = f"{param}: {error.problem}" if param else error.problem
+                param = error.field
             case e.BodyTooLarge() | e.UnsupportedEncoding():
                 pass
             case e.NotFound():
@@ -90,14 +87,6 @@ class OpenAI(Dialect):
 def body(message: str, kind: str, param: str | None, code: str | None) -> bytes:
     """An error as OpenAI writes it."""
     return orjson.dumps({"error": {"message": message, "type": kind, "param": param, "code": code}})
-
-
-def renamed(field: str, names: Mapping[str, str]) -> str:
-    """A task's field, for example parameters.stop[1], as the caller knows it."""
-    for own, theirs in names.items():
-        if field == own or field.startswith((f"{own}.", f"{own}[")):
-            return theirs + field[len(own) :]
-    return field.removeprefix("parameters.")
 
 
 def no_route(method: str, path: str, status: int) -> bytes:

@@ -33,7 +33,7 @@ def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:
 
 
 def _chat_token(token: Token) -> dict[str, Any]:
-    return {"token": token.text, "logprob": token.logprob, "bytes": list(token.text.encode())}
+    return {"token": token.piece, "logprob": token.logprob, "bytes": list(token.piece.encode())}
 
 
 def completion_logprobs(tokens: Sequence[Token], offset: int = 0) -> dict[str, Any]:
@@ -43,8 +43,8 @@ def completion_logprobs(tokens: Sequence[Token], offset: int = 0) -> dict[str, A
         places.append(offset)
         offset += len(token.text)
     return {
-        "tokens": [token.text for token in tokens],
+        "tokens": [token.piece for token in tokens],
         "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [{top.text: top.logprob for top in token.top} for token in tokens],
+        "top_logprobs": [{top.piece: top.logprob for top in token.top} for token in tokens],
         "text_offset": places,
     }

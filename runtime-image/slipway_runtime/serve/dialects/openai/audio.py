@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import orjson
@@ -14,6 +14,7 @@ from slipway_runtime.serve.dialects import Exchange, Reply
 from slipway_runtime.serve.dialects.bodies import struct
 from slipway_runtime.serve.dialects.openai import Context, OpenAI
 from slipway_runtime.serve.dialects.openai.forms import Form, read_form
+from slipway_runtime.serve.dialects.openai.requests import told
 from slipway_runtime.serve.dialects.openai.subtitles import srt, vtt
 from slipway_runtime.serve.service import Answer, TaskRequest
 from slipway_runtime.tasks.transcript import Segment, Transcript
@@ -40,7 +41,6 @@ class Audio(OpenAI):
     """The dialect of both routes."""
 
     name = "openai-audio"
-    fields: ClassVar = {"inputs": "file", "parameters.return_timestamps": "timestamp_granularities"}
 
     def __init__(self, context: Context, task: Literal["transcribe", "translate"]) -> None:
         super().__init__(context)
@@ -55,7 +55,14 @@ class Audio(OpenAI):
             raise InvalidInput("stream", "a transcript is not streamed; leave it out, or set it to false")
         if asked.timestamp_granularities and asked.response_format != "verbose_json":
             raise InvalidInput("timestamp_granularities", "needs response_format verbose_json")
-        request = TaskRequest(form.files["file"], self._parameters(asked), tasks=_TASKS, model=asked.model)
+        at = "response_format" if asked.response_format in ("srt", "vtt") else "timestamp_granularities"
+        request = TaskRequest(
+            form.files["file"],
+            self._parameters(asked),
+            tasks=_TASKS,
+            model=asked.model,
+            fields={"inputs": "file", **told(return_timestamps=at)},
+        )
 
         def reply(answers: Sequence[Answer]) -> Reply:
             return _reply(answers[0].value, asked)

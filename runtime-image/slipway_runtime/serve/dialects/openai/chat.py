@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 
@@ -13,12 +13,14 @@ from slipway_runtime.serve.dialects import Exchange, Reply
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai import Context, OpenAI
 from slipway_runtime.serve.dialects.openai.answers import DONE, chat_logprobs, finish_reason, usage
-from slipway_runtime.serve.dialects.openai.messages import grammar, templated, tools
-from slipway_runtime.serve.dialects.openai.requests import PARAMETER_NAMES, ChatRequest, parameters
+from slipway_runtime.serve.dialects.openai.requests import ChatRequest, parameters, told
+from slipway_runtime.serve.dialects.openai.response_format import grammar
 from slipway_runtime.serve.service import Answer, Part, TaskRequest
 from slipway_runtime.tasks.generated import Generated, ToolCall
 
 _SHAPE = '{"model": …, "messages": [{"role": "user", "content": …}]}'
+_READING_FIRST = ("text-generation", "image-text-to-text")
+_SEEING_FIRST = ("image-text-to-text", "text-generation")
 # text_generation's client, which sends this name, cannot read a delta without a role. Others append what comes twice.
 _ROLE_EVERYWHERE = "tgi"
 
@@ -27,12 +29,6 @@ class ChatCompletions(OpenAI):
     """The dialect of this route."""
 
     name = "openai-chat"
-    fields: ClassVar = {
-        **PARAMETER_NAMES,
-        "inputs": "messages",
-        "parameters.grammar": "response_format",
-        "parameters.top_n_tokens": "top_logprobs",
-    }
 
     def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:  # noqa: ARG002
         asked = struct(json_object(body, headers, _SHAPE), ChatRequest)
@@ -42,23 +38,39 @@ class ChatCompletions(OpenAI):
 
 
 def _request(asked: ChatRequest) -> TaskRequest:
-    messages, images = templated(asked.messages)
     if asked.max_tokens is not None and asked.max_completion_tokens is not None:
         raise InvalidInput("max_tokens", "is given beside max_completion_tokens; send one of them")
     if asked.top_logprobs and not asked.logprobs:
         raise InvalidInput("top_logprobs", "needs logprobs to be true")
-    found = {
-        **parameters(asked),
-        **tools(asked.tools, asked.tool_choice),
-        **grammar(asked.response_format),
+    form, at = grammar(asked.response_format)
+    chat = {
+        "messages": asked.messages,
+        "tools": asked.tools,
+        "tool_choice": asked.tool_choice if asked.tools or asked.tool_choice not in ("none", "auto") else None,
+        "tool_prompt": asked.tool_prompt,
     }
     most = asked.max_completion_tokens or asked.max_tokens
-    if most is not None:
-        found["max_new_tokens"] = most
-    if asked.top_logprobs:
-        found["top_n_tokens"] = asked.top_logprobs
-    order = ("image-text-to-text", "text-generation") if images else ("text-generation", "image-text-to-text")
-    return TaskRequest(messages, found, tasks=order, model=asked.model)
+    found = {"max_new_tokens": most, "top_n_tokens": asked.top_logprobs or None, **parameters(asked), **form}
+    names = told(
+        max_new_tokens="max_tokens" if asked.max_tokens else "max_completion_tokens",
+        top_n_tokens="top_logprobs",
+        **({"grammar.value": at} if at else {}),
+        grammar="response_format",
+    )
+    return TaskRequest(
+        {name: value for name, value in chat.items() if value is not None},
+        {name: value for name, value in found.items() if value is not None},
+        tasks=_SEEING_FIRST if _has_images(asked.messages) else _READING_FIRST,
+        model=asked.model,
+        fields={"inputs.messages": "messages", "inputs": "", **names},
+    )
+
+
+def _has_images(messages: list[Any]) -> bool:
+    """Whether a part of a message is none of text; the task checks what it is."""
+    contents = [message.get("content") for message in messages if isinstance(message, dict)]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    return any(isinstance(part, dict) and part.get("type") != "text" for part in parts)
 
 
 class _Chat:

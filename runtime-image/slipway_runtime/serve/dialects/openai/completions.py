@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import orjson
 
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.serve import sse
-from slipway_runtime.serve.dialects import Exchange, Reply, generation
+from slipway_runtime.serve.dialects import Exchange, Reply
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai import Context, OpenAI
 from slipway_runtime.serve.dialects.openai.answers import DONE, completion_logprobs, finish_reason, usage
-from slipway_runtime.serve.dialects.openai.requests import PARAMETER_NAMES, CompletionRequest, parameters, prompts
+from slipway_runtime.serve.dialects.openai.requests import CompletionRequest, parameters, prompts, told
 from slipway_runtime.serve.service import Answer, Part, TaskRequest
 from slipway_runtime.tasks.generated import Generated
 
@@ -26,7 +26,6 @@ class Completions(OpenAI):
     """The dialect of this route."""
 
     name = "openai-completions"
-    fields: ClassVar = {**PARAMETER_NAMES, "inputs": "prompt"}
 
     def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:  # noqa: ARG002
         asked = struct(json_object(body, headers, _SHAPE), CompletionRequest)
@@ -37,21 +36,24 @@ class Completions(OpenAI):
 def _request(asked: CompletionRequest) -> TaskRequest:
     if asked.suffix:
         raise InvalidInput("suffix", "is not supported; put what is to follow into the prompt")
-    most = asked.best_of or asked.n
-    if most < asked.n:
-        raise InvalidInput("best_of", f"is {most}, less than the {asked.n} answers that n asks for")
-    if asked.stream and most > asked.n:
+    if asked.stream and (asked.best_of or 1) > asked.n:
         raise InvalidInput("best_of", "cannot be asked of a stream: the best are known only at the end")
     if asked.stream and asked.echo:
         raise InvalidInput("echo", "cannot be asked of a stream; leave one of them out")
-    found = {**parameters(asked), "max_new_tokens": asked.max_tokens or _DEFAULT_TOKENS}
-    if most > 1:
-        found["n"] = most
-    if asked.logprobs:
-        found["top_n_tokens"] = asked.logprobs
-    if asked.echo and asked.logprobs is not None:
-        found["decoder_input_details"] = True
-    return TaskRequest(prompts(asked.prompt, "prompt"), found, tasks=_TASKS, model=asked.model)
+    found = {
+        **parameters(asked),
+        "max_new_tokens": asked.max_tokens or _DEFAULT_TOKENS,
+        **({"n": asked.n, "best_of": asked.best_of} if asked.best_of else {}),
+        "top_n_tokens": asked.logprobs or None,
+        "decoder_input_details": True if asked.echo and asked.logprobs is not None else None,
+    }
+    return TaskRequest(
+        prompts(asked.prompt, "prompt"),
+        {name: value for name, value in found.items() if value is not None},
+        tasks=_TASKS,
+        model=asked.model,
+        fields={"inputs": "prompt", **told(max_new_tokens="max_tokens", top_n_tokens="logprobs")},
+    )
 
 
 class _Completion:
@@ -63,11 +65,9 @@ class _Completion:
 
     def reply(self, answers: Sequence[Answer]) -> Reply:
         found: list[list[Generated]] = answers[0].value
-        best = [sorted(each, key=generation.likelihood, reverse=True)[: self._asked.n] for each in found]
-        shown = best if self._asked.best_of else found
         choices = [
             {"index": i, "text": self._text(one), "logprobs": self._logprobs(one), "finish_reason": finish_reason(one)}
-            for i, one in enumerate(one for each in shown for one in each)
+            for i, one in enumerate(one for each in found for one in each)
         ]
         head = self._context.head("cmpl", "text_completion", self._asked.model)
         return Reply(orjson.dumps({**head, "choices": choices, "usage": usage(found)}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 import numpy as np
 import orjson
@@ -13,7 +12,7 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.serve.dialects import Exchange, Reply
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai import OpenAI
-from slipway_runtime.serve.dialects.openai.requests import EmbeddingRequest, prompts
+from slipway_runtime.serve.dialects.openai.requests import EmbeddingRequest, prompts, told
 from slipway_runtime.serve.service import Answer, TaskRequest
 
 _SHAPE = '{"model": …, "input": …}'
@@ -23,13 +22,16 @@ class Embeddings(OpenAI):
     """The dialect of this route."""
 
     name = "openai-embeddings"
-    fields: ClassVar = {"inputs": "input"}
 
     def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:  # noqa: ARG002
         asked = struct(json_object(body, headers, _SHAPE), EmbeddingRequest)
         parameters = {"dimensions": asked.dimensions, "truncate": asked.truncate, "prompt_name": asked.prompt_name}
         request = TaskRequest(
-            prompts(asked.input, "input"), parameters, tasks=("feature-extraction",), model=asked.model
+            prompts(asked.input, "input"),
+            parameters,
+            tasks=("feature-extraction",),
+            model=asked.model,
+            fields={"inputs": "input", **told()},
         )
 
         def reply(answers: Sequence[Answer]) -> Reply:

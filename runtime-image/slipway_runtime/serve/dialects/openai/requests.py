@@ -62,13 +62,15 @@ class Sampling(Common, kw_only=True):
 class ChatRequest(Sampling, kw_only=True):
     """POST /v1/chat/completions."""
 
-    messages: list[dict[str, Any]]
+    messages: list[Any]
     max_completion_tokens: Annotated[int, msgspec.Meta(ge=1)] | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, msgspec.Meta(ge=0, le=20)] | None = None
     response_format: dict[str, Any] | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[Any] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    tool_prompt: str | None = None
+    """TGI's: how tools are told of to models whose template knows none."""
     parallel_tool_calls: bool = True
     modalities: list[Literal["text"]] | None = None
 
@@ -129,5 +131,6 @@ def parameters(asked: Sampling) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-PARAMETER_NAMES = {"parameters.max_new_tokens": "max_tokens", "parameters.top_n_tokens": "logprobs"}
-"""Where a parameter of text-generation comes from."""
+def told(**names: str) -> dict[str, str]:
+    """The task's fields in OpenAI's words: `names` of parameters; any other parameter has the same name."""
+    return {**{f"parameters.{own}": theirs for own, theirs in names.items()}, "parameters": ""}
