@@ -23,7 +23,7 @@ def _env() -> None:
 
 
 def _tools() -> None:
-    for tool in (tools.ETCD, tools.KUBERNETES, tools.HELM, tools.KUBECONFORM):
+    for tool in (tools.ETCD, tools.KUBERNETES, tools.HELM, tools.KUBECONFORM, tools.VERSITYGW):
         tools.build(tool)
     print(paths.BIN)
 
@@ -35,7 +35,7 @@ _COMMANDS = {
     "metrics": (up.add_metrics, "metrics-server, for kubectl top and autoscaling"),
     "purge": (up.purge, "stop it and remove the caches"),
     "env": (_env, "shell lines that set PATH, KUBECONFIG and SLIPWAY_REGISTRY"),
-    "tools": (_tools, "build kubectl, helm, etcd, kube-apiserver and kubeconform into .cache/bin; starts nothing"),
+    "tools": (_tools, "build kubectl, helm, etcd, kube-apiserver and what tests need into .cache/bin; starts nothing"),
     "images": (images.build_all, "build and push the operator's and the runtime's images"),
 }
 

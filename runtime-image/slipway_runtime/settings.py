@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# owner/name as the Hub allows them; a name without an owner is a legacy form of the Hub ("gpt2").
-REPOSITORY = re.compile(r"^[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?$", re.ASCII)
-REVISION = re.compile(r"^[A-Za-z0-9][\w./-]{0,254}$", re.ASCII)
+from slipway_runtime.artifacts.adapter_list import NamedReference, read_adapters
+from slipway_runtime.artifacts.reference import REPOSITORY, REVISION, Reference, from_uri, short_name, shown
 
 
 class SettingsError(ValueError):
@@ -42,7 +40,25 @@ class Settings:
     model_id: str = _of("SLIPWAY_MODEL_ID", "", "Hub repository, owner/name")
     model_revision: str = _of("SLIPWAY_MODEL_REVISION", "main", "branch, tag or commit; resolved to a commit once")
     model_path: str = _of("SLIPWAY_MODEL_PATH", "", "a folder instead of a repository; never written to")
-    token_file: str = _of("SLIPWAY_MODEL_TOKEN_FILE", "", "file with the source's token, read anew at every attempt")
+    model_uri: str = _of(
+        "SLIPWAY_MODEL_URI",
+        "",
+        "a source instead of the Hub: s3://bucket/prefix, https://host/x.tar.gz, oci://host/x:tag",
+    )
+    model_sha256: str = _of("SLIPWAY_MODEL_SHA256", "", "digest of an https:// archive, compared before it is unpacked")
+    token_file: str = _of(
+        "SLIPWAY_MODEL_TOKEN_FILE",
+        "",
+        "the source's credentials, a file or a folder of keys, read anew at every attempt",
+    )
+    adapters: str = _of(
+        "SLIPWAY_ADAPTERS",
+        "",
+        "LoRA adapters, JSON: a list of objects with name, one of id, path, uri, and revision, sha256",
+    )
+    plain_http_hosts: str = _of(
+        "SLIPWAY_PLAIN_HTTP_HOSTS", "", "hosts, with or without port, that may be asked without TLS; a list with commas"
+    )
     task: str = _of("SLIPWAY_TASK", "", "what the model is served for; empty: found from the model's files")
     cache_dir: str = _of("SLIPWAY_CACHE_DIR", "/var/cache/slipway", "writable folder for downloads")
     drain_seconds: float = _of(
@@ -99,13 +115,46 @@ class Settings:
 
     @property
     def model_name(self) -> str:
-        """How messages call the model: the repository, or the folder's last part."""
+        """How messages call the model: the repository, or the last part of its place."""
+        if self.model_uri and not self.model_id:
+            reference = self.model
+            return short_name(reference) if reference else shown(self.model_uri)
         return self.model_id or Path(self.model_path).name or "(none)"
+
+    @property
+    def plain_hosts(self) -> tuple[str, ...]:
+        """SLIPWAY_PLAIN_HTTP_HOSTS, split."""
+        return tuple(host.strip() for host in self.plain_http_hosts.split(",") if host.strip())
+
+    @property
+    def model(self) -> Reference | None:
+        """Where the model comes from; None where the variables do not say it, or not rightly."""
+        if self.model_id:
+            return Reference("hub", self.model_id, revision=self.model_revision, token_file=self.token_file)
+        if self.model_path:
+            return Reference("path", self.model_path)
+        try:
+            return self._from_uri()
+        except ValueError:
+            return None
+
+    def _from_uri(self) -> Reference:
+        return from_uri(
+            self.model_uri, sha256=self.model_sha256, token_file=self.token_file, plain_hosts=self.plain_hosts
+        )
+
+    @property
+    def variants(self) -> tuple[NamedReference, ...]:
+        """The LoRA adapters; none where the variable cannot be read."""
+        try:
+            return read_adapters(self.adapters, self.model, self.plain_hosts)
+        except ValueError:
+            return ()
 
     @property
     def variant_names(self) -> tuple[str, ...]:
         """Names of LoRA adapters, each of which callers may use as the model's name."""
-        return ()
+        return tuple(variant.name for variant in self.variants)
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Settings:
@@ -146,15 +195,23 @@ def _parse(raw: str, field: dataclasses.Field[Any]) -> Any:
 
 def _cross_checks(settings: Settings) -> list[str]:
     problems = []
-    if settings.model_id and settings.model_path:
+    given = {
+        "SLIPWAY_MODEL_ID": settings.model_id,
+        "SLIPWAY_MODEL_PATH": settings.model_path,
+        "SLIPWAY_MODEL_URI": shown(settings.model_uri),
+    }
+    given = {name: value for name, value in given.items() if value}
+    if len(given) > 1:
+        problems.append(f"{' and '.join(f'{name}={value!r}' for name, value in given.items())}: set exactly one")
+    if not given:
         problems.append(
-            f"SLIPWAY_MODEL_ID={settings.model_id!r} and SLIPWAY_MODEL_PATH={settings.model_path!r}: set exactly one"
+            "SLIPWAY_MODEL_ID: set it to a Hub repository (owner/name), or SLIPWAY_MODEL_PATH to a folder, or "
+            "SLIPWAY_MODEL_URI to an s3://, https:// or oci:// source"
         )
-    if not settings.model_id and not settings.model_path:
-        problems.append("SLIPWAY_MODEL_ID: set it to a Hub repository (owner/name), or SLIPWAY_MODEL_PATH to a folder")
-    if settings.model_id and (not REPOSITORY.match(settings.model_id) or ".." in settings.model_id):
+    problems += _source_problems(settings)
+    if settings.model_id and (not REPOSITORY.fullmatch(settings.model_id) or ".." in settings.model_id):
         problems.append(f"SLIPWAY_MODEL_ID={settings.model_id!r}: must be a Hub repository, owner/name")
-    if not REVISION.match(settings.model_revision) or ".." in settings.model_revision:
+    if not REVISION.fullmatch(settings.model_revision) or ".." in settings.model_revision:
         problems.append(f"SLIPWAY_MODEL_REVISION={settings.model_revision!r}: must be a branch, a tag or a commit")
     if not settings.hf_endpoint.startswith(("http://", "https://")):
         problems.append(f"HF_ENDPOINT={settings.hf_endpoint!r}: must begin with http:// or https://")
@@ -165,4 +222,22 @@ def _cross_checks(settings: Settings) -> list[str]:
             f"SLIPWAY_RETRY_MAX_SECONDS={settings.retry_max_seconds:g}: must be at least SLIPWAY_RETRY_SECONDS "
             f"({settings.retry_seconds:g})"
         )
+    return problems
+
+
+def _source_problems(settings: Settings) -> list[str]:
+    problems = []
+    if settings.model_uri:
+        try:
+            settings._from_uri()
+        except ValueError as error:
+            problems.append(f"SLIPWAY_MODEL_URI={shown(settings.model_uri)!r}: {error}")
+    elif settings.model_sha256:
+        problems.append("SLIPWAY_MODEL_SHA256 goes with an https:// archive in SLIPWAY_MODEL_URI; leave it out")
+    try:
+        names = [a.name for a in read_adapters(settings.adapters, settings.model, settings.plain_hosts)]
+    except ValueError as error:
+        return [*problems, f"SLIPWAY_ADAPTERS {error}"]
+    taken = {settings.endpoint, settings.model_id, settings.model_name, "dummy", "tgi"} - {""}
+    problems += [f"SLIPWAY_ADAPTERS: the name {n!r} is the model's own already" for n in names if n in taken]
     return problems

@@ -240,4 +240,4 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with serving(tmp_path / "server", SLIPWAY_MODEL_PATH="/mnt/absent") as server:
         error = server.wait_for_fault("ModelNotFound")
         assert error["param"] == "model.uri"
-        assert httpx.get(f"{server.url}/health").json() == {"status": "failed"}
+        assert httpx.get(f"{server.url}/health").json()["status"] == "failed"

@@ -46,6 +46,8 @@ COREDNS = Tool("coredns", ("coredns",), about="1 min")
 LOCAL_PATH = Tool("local-path-provisioner", ("local-path-provisioner",), about="1 min", polite=True)
 METRICS_SERVER = Tool("metrics-server", ("metrics-server",), about="3 min")
 KUBECONFORM = Tool("kubeconform", ("kubeconform",))
+# An S3 server for the tests of the runtime's sources.
+VERSITYGW = Tool("versitygw", ("versitygw",), about="1 min", polite=True)
 
 # In the order in which a cold start needs them.
 CLUSTER = (PAUSE, ETCD, KUBERNETES, COREDNS, HELM, LOCAL_PATH)
@@ -77,7 +79,7 @@ def folder(tool: Tool) -> Path:
 
 def binary(name: str) -> Path:
     """The path of a built binary of any tool."""
-    tool = next(t for t in (*CLUSTER, METRICS_SERVER, KUBECONFORM) if name in t.binaries)
+    tool = next(t for t in (*CLUSTER, METRICS_SERVER, KUBECONFORM, VERSITYGW) if name in t.binaries)
     return folder(tool) / name
 
 

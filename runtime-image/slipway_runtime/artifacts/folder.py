@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from slipway_runtime.artifacts import Artifact
-from slipway_runtime.artifacts.hub import Check
+from slipway_runtime.artifacts import AdapterFiles, Artifact
+from slipway_runtime.artifacts.lora import WEIGHTS, read_adapter, select_adapter
 from slipway_runtime.artifacts.safety import check_descriptions, refuse_links_out
 from slipway_runtime.artifacts.selection import select
 from slipway_runtime.artifacts.weights import check_weights
 from slipway_runtime.errors import ModelFault
 
 
-def open_folder(path: str, cache_dir: Path, check: Check) -> Artifact:
+def open_folder(path: str, cache_dir: Path, check: Callable[[dict[str, Any], tuple[str, ...]], None]) -> Artifact:
     """Check the folder at `path`. Raises ModelFault."""
     folder = Path(path)
     if not folder.is_dir():
@@ -40,6 +42,19 @@ def open_folder(path: str, cache_dir: Path, check: Check) -> Artifact:
     check(config, modules)
     size = check_weights(view, selection.weights, path)
     return Artifact(folder=view, id=folder.name, revision=None, config=config, modules=modules, size_bytes=size)
+
+
+def open_adapter(name: str, path: str) -> AdapterFiles:
+    """Check the LoRA adapter in the folder at `path`. Raises ModelFault."""
+    folder = Path(path)
+    if not folder.is_dir():
+        raise ModelFault("ModelNotFound", f"{path!r} is not a folder", "model.adapters")
+    names = [p.name for p in folder.iterdir() if p.is_file()]
+    refuse_links_out(folder, path)
+    selection = select_adapter(names, path)
+    config = read_adapter(folder, path)
+    check_weights(folder, selection.weights, path)
+    return AdapterFiles(name=name, source=path, config=config, weights=folder / WEIGHTS)
 
 
 def _view(folder: Path, names: list[str], cache_dir: Path) -> Path:

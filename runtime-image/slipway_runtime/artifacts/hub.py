@@ -1,126 +1,98 @@
-"""Fetch from the Hub or a mirror, with huggingface_hub alone (it loads in a fifth of torch's time, so both overlap).
+"""The Hub or a mirror, with huggingface_hub alone (it loads in a fifth of torch's time, so both overlap).
 
-One attempt: read the token → resolve the revision to a commit → list files → select → fetch descriptions and check
-them → fetch weights and check them. Files land in a folder per commit, so an interrupted attempt continues where it
-was; within one file huggingface_hub continues by byte range.
+Files land in a folder per commit, so an interrupted attempt continues where it was; within one file huggingface_hub
+continues by byte range.
 """
 
 from __future__ import annotations
 
-import errno
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slipway_runtime.artifacts import Artifact
+from slipway_runtime.artifacts.credentials import read_secret
 from slipway_runtime.artifacts.progress import Progress
-from slipway_runtime.artifacts.safety import check_descriptions
-from slipway_runtime.artifacts.selection import select
-from slipway_runtime.artifacts.weights import CorruptWeights, check_weights
+from slipway_runtime.artifacts.reference import Reference
+from slipway_runtime.artifacts.source import Entry, broke_off
 from slipway_runtime.errors import ModelFault
 
 PARALLEL_FILES = 4  # more do not help one disk, and a mirror in the cluster is shared
 
 
-@dataclass(frozen=True)
 class HubSource:
-    """A repository, a revision, where from, and where to."""
+    """A repository at a revision."""
 
-    id: str
-    revision: str
-    endpoint: str
-    token_file: str
-    cache_dir: Path
+    def __init__(self, reference: Reference, endpoint: str) -> None:
+        self.reference = reference
+        self._endpoint = endpoint
+        self._commit = ""
+        self._token = read_secret(reference.token_file, "token")
+        self._api_object: Any = None
 
+    @property
+    def _api(self) -> Any:
+        if self._api_object is None:
+            from huggingface_hub import HfApi  # noqa: PLC0415 - in the download's thread, not before the port opens
 
-Check = Callable[[dict[str, Any], tuple[str, ...]], None]
+            self._api_object = HfApi(endpoint=self._endpoint, token=self._token or False, library_name="slipway")
+        return self._api_object
 
-
-def fetch(source: HubSource, progress: Progress, check: Check) -> Artifact:
-    """One attempt. `check` sees config.json and the module names before the weights are fetched. Raises ModelFault."""
-    from huggingface_hub import HfApi  # noqa: PLC0415 - in the download's thread, not before the port opens
-    from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
-
-    name = f"{source.id}@{source.revision}"
-    token = read_token(source.token_file)
-    api = HfApi(endpoint=source.endpoint, token=token or False, library_name="slipway")
-    with _hub_errors(source, has_token=bool(token)):
-        commit = api.model_info(source.id, revision=source.revision, timeout=30).sha
+    def resolve(self) -> str:
+        """The commit."""
+        with self._errors():
+            name, revision = self.reference.location, self.reference.revision
+            commit: str | None = self._api.model_info(name, revision=revision, timeout=30).sha
         if commit is None:
             raise ModelFault(
-                "SourceUnreachable", f"{source.endpoint} gave no commit for {name}: is it a Hub mirror?", "model.id"
+                "SourceUnreachable",
+                f"{self._endpoint} gave no commit for {self.reference.shown}: is it a Hub mirror?",
+                "model.id",
             )
-        tree = api.list_repo_tree(source.id, revision=commit, recursive=True)
-        sizes = {entry.path: entry.size for entry in tree if isinstance(entry, RepoFile)}
-        selection = select(sizes, name)
-        folder = source.cache_dir / "models" / source.id.replace("/", "--") / commit
+        self._commit = commit
+        return commit
 
-        def download(path: str) -> None:
-            api.hf_hub_download(source.id, path, revision=commit, local_dir=folder, tqdm_class=progress.bar())
+    def list(self, downloads: Path, progress: Progress) -> Mapping[str, Entry]:  # noqa: ARG002 - the listing is a request
+        """The tree at the commit. Files in LFS, so all weights, come with their sha256."""
+        from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
-        _each(download, selection.descriptions)
-        config, modules = check_descriptions(folder, name)
-        check(config, modules)
-        _expect(progress, folder, {path: sizes[path] for path in (*selection.descriptions, *selection.weights)})
-        _each(download, selection.weights)
-    try:
-        size = check_weights(folder, selection.weights, name)
-    except CorruptWeights as fault:
-        for path in fault.files:
-            path.unlink(missing_ok=True)
-        raise
-    return Artifact(folder=folder, id=source.id, revision=commit, config=config, modules=modules, size_bytes=size)
+        with self._errors():
+            tree = self._api.list_repo_tree(self.reference.location, revision=self._commit, recursive=True)
+            files = [entry for entry in tree if isinstance(entry, RepoFile)]
+        return {file.path: Entry(file.size, file.lfs.sha256 if file.lfs else None) for file in files}
 
+    def fetch(self, names: tuple[str, ...], folder: Path, progress: Progress) -> None:
+        """Several files at once."""
 
-def read_token(path: str) -> str:
-    """The token, or "" where no file is set. A file that is named but missing is a fault: the pod's Secret is wrong."""
-    if not path:
-        return ""
-    try:
-        return Path(path).read_text().strip()
-    except OSError as error:
-        raise ModelFault(
-            "ModelGated",
-            f"the token file {path} cannot be read ({error.strerror}): check that the Secret of model.tokenSecretRef "
-            "has the key",
-            "model.tokenSecretRef",
-        ) from None
+        def download(name: str) -> None:
+            self._api.hf_hub_download(
+                self.reference.location, name, revision=self._commit, local_dir=folder, tqdm_class=progress.bar()
+            )
 
+        with self._errors(), ThreadPoolExecutor(PARALLEL_FILES, thread_name_prefix="download") as pool:
+            for _ in pool.map(download, names):
+                pass
 
-def _each(download: Callable[[str], None], paths: tuple[str, ...]) -> None:
-    with ThreadPoolExecutor(PARALLEL_FILES, thread_name_prefix="download") as pool:
-        for _ in pool.map(download, paths):
-            pass
+    def close(self) -> None:
+        """huggingface_hub keeps one session for the process."""
 
-
-def _expect(progress: Progress, folder: Path, sizes: dict[str, int]) -> None:
-    already = {path: size for path, size in sizes.items() if (folder / path).is_file()}
-    missing = sum(sizes.values()) - sum(already.values())
-    progress.expect(sum(sizes.values()), already=sum(already.values()))
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if missing > free:  # said before gigabytes have moved
-        raise ModelFault(
-            "NoSpace",
-            f"the model needs {missing} bytes more in the cache, {free} are free: enlarge the cache volume",
-            "cache",
-        )
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        with _hub_errors(self.reference, self._endpoint, has_token=bool(self._token)):
+            yield
 
 
 @contextmanager
-def _hub_errors(source: HubSource, *, has_token: bool) -> Iterator[None]:
-    """huggingface_hub's and the socket's errors → ModelFault. The texts are our own.
+def _hub_errors(reference: Reference, endpoint: str, *, has_token: bool) -> Iterator[None]:
+    """huggingface_hub's errors → ModelFault. The texts are our own.
 
     Theirs hold URLs and request ids.
     """
     import httpx2  # noqa: PLC0415 - what huggingface_hub speaks HTTP with
     from huggingface_hub import errors as hub  # noqa: PLC0415
 
-    where = f"{source.id} at {source.endpoint}"
+    where = f"{reference.location} at {endpoint}"
     try:
         yield
     except ModelFault:
@@ -130,7 +102,8 @@ def _hub_errors(source: HubSource, *, has_token: bool) -> Iterator[None]:
     except hub.RevisionNotFoundError:
         raise ModelFault(
             "ModelNotFound",
-            f"{where} has no revision {source.revision!r}: set model.revision to one of its branches, tags or commits",
+            f"{where} has no revision {reference.revision!r}: set model.revision to one of its branches, tags or "
+            "commits",
             "model.revision",
         ) from None
     except hub.RepositoryNotFoundError as error:
@@ -141,27 +114,15 @@ def _hub_errors(source: HubSource, *, has_token: bool) -> Iterator[None]:
         raise ModelFault("ModelNotFound", f"{where} was not found (HTTP {status}): {hint}", "model.id") from None
     except hub.HfHubHTTPError as error:
         raise _http_fault(error.response.status_code, where, has_token=has_token) from None
-    except (httpx2.HTTPError, hub.LocalEntryNotFoundError, hub.FileMetadataError) as error:
+    except (httpx2.HTTPError, hub.LocalEntryNotFoundError, hub.FileMetadataError, hub.OfflineModeIsEnabled) as error:
         raise ModelFault(
             "SourceUnreachable",
-            f"{source.endpoint} cannot be reached for {source.id} ({type(error).__name__}): check HF_ENDPOINT and the "
-            "network; it is tried again",
+            f"{endpoint} cannot be reached for {reference.location} ({type(error).__name__}): check HF_ENDPOINT and "
+            "the network; it is tried again",
             "model.id",
         ) from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise ModelFault(
-                "NoSpace", f"no space left in the cache while fetching {source.id}: enlarge the cache volume", "cache"
-            ) from None
-        if error.errno in (errno.EACCES, errno.EROFS):
-            raise ModelFault(
-                "BadConfiguration",
-                f"SLIPWAY_CACHE_DIR={str(source.cache_dir)!r} cannot be written ({error.strerror})",
-                "cache",
-            ) from None
-        raise ModelFault(
-            "SourceUnreachable", f"fetching {where} broke off ({type(error).__name__}): it is tried again", "model.id"
-        ) from None
+    except ConnectionError as error:
+        raise broke_off(reference, error) from None
 
 
 def _http_fault(status: int, where: str, *, has_token: bool) -> ModelFault:

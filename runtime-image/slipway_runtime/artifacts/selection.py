@@ -69,11 +69,19 @@ def select(paths: Iterable[str], source: str) -> Selection:
                 "model",
             )
         raise ModelFault("ModelCorrupt", f"{source} has no model.safetensors and no other weights", "model")
-    return Selection(
-        descriptions=tuple(name for name in names if _DESCRIPTIONS.match(name))
-        + tuple(n for n in weights if _INDEX.match(n)),
-        weights=tuple(name for name in weights if not _INDEX.match(name)),
-    )
+    descriptions = tuple(name for name in names if _DESCRIPTIONS.match(name))
+    descriptions += tuple(name for name in weights if _INDEX.match(name))
+    _refuse_collisions((*descriptions, *weights), source)
+    return Selection(descriptions, tuple(name for name in weights if not _INDEX.match(name)))
+
+
+def _refuse_collisions(names: tuple[str, ...], source: str) -> None:
+    """Two names that differ only in case are one file on some disks: which of them was checked would be chance."""
+    seen: dict[str, str] = {}
+    for name in dict.fromkeys(names):
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise ModelFault("UnsafeFormat", f"{source} has both {other} and {name}: remove one of them", "model")
 
 
 def _folder(name: str) -> str:

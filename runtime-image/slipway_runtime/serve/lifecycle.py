@@ -179,6 +179,7 @@ def describe(lifecycle: Lifecycle) -> dict[str, Any]:
             "task": loaded.task if loaded else None,
             "format": artifact.format,
             "sizeBytes": artifact.size_bytes,
+            "fromCache": bool(artifact.offline),
         },
     }
 

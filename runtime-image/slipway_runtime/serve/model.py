@@ -7,16 +7,19 @@ import importlib
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from slipway_runtime.artifacts import Artifact
-from slipway_runtime.artifacts.folder import open_folder
-from slipway_runtime.artifacts.hub import HubSource, fetch
+from slipway_runtime.artifacts.credentials import fingerprint
+from slipway_runtime.artifacts.fetch import Surroundings, fetch_adapter, fetch_model
 from slipway_runtime.artifacts.progress import Progress
+from slipway_runtime.artifacts.quantised import check_quantisation
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.serve.batcher import run_batch
 from slipway_runtime.serve.lifecycle import Steps
+from slipway_runtime.serve.logs import event
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Limits, Loaded
 from slipway_runtime.tasks.detect import choose_task
@@ -37,29 +40,41 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
     )
 
     def check(config: dict[str, Any], modules: tuple[str, ...]) -> None:
-        choose_task(settings.task, config, modules, settings.model_name)  # before gigabytes are fetched for nothing
+        # Before gigabytes are fetched for nothing.
+        choose_task(settings.task, config, modules, settings.model_name)
+        check_quantisation(config, settings.model_name)
 
     def fetch_now(progress: Progress) -> Artifact:
         if fault is not None:
             raise fault
-        cache = Path(settings.cache_dir)
-        if settings.model_path:
-            return open_folder(settings.model_path, cache, check)
-        source = HubSource(settings.model_id, settings.model_revision, settings.hf_endpoint, settings.token_file, cache)
-        return fetch(source, progress, check)
+        reference = settings.model
+        if reference is None:
+            raise ModelFault("BadConfiguration", "no model is named: set SLIPWAY_MODEL_ID, _PATH or _URI", "model")
+        around = Surroundings(Path(settings.cache_dir), settings.hf_endpoint, settings.plain_hosts)
+        artifact = fetch_model(reference, around, progress, check)
+        if artifact.offline:
+            event("the source cannot be reached; what was fetched before is served", model=artifact.id,
+                  revision=artifact.revision, detail=artifact.offline)  # fmt: skip
+        return replace(artifact, adapters=tuple(fetch_adapter(variant, around) for variant in settings.variants))
 
     def load_now(artifact: Artifact) -> Loaded:
         task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)
         loaded: Loaded = importlib.import_module(TASKS[task].module).load(artifact, limits)
+        if artifact.adapters:
+            from slipway_runtime.tasks.variants import attach  # noqa: PLC0415 - imports peft
+
+            return attach(loaded, artifact.adapters)
         return loaded
 
     def warm_up_now(loaded: Loaded) -> None:
-        for adapter in loaded.adapters.values():
-            for outcome in run_batch(adapter.warmup()):
-                if isinstance(outcome, Exception):
-                    raise ModelFault(
-                        "ModelCorrupt", f"{settings.model_name}: a first forward failed; the log has the place", "model"
-                    )
+        for name in ("", *(loaded.variants.names if loaded.variants else ())):
+            for adapter in loaded.adapters.values():
+                items = adapter.warmup()
+                if loaded.variants is not None:
+                    items = [replace(item, forward=loaded.variants.forward(name, item.forward)) for item in items]
+                if any(isinstance(outcome, Exception) for outcome in run_batch(items)):
+                    what = f"{settings.model_name}{f' with the adapter {name}' if name else ''}"
+                    raise ModelFault("ModelCorrupt", f"{what}: a first forward failed; the log has the place", "model")
 
     async def load(artifact: Artifact) -> Loaded:
         await asyncio.wrap_future(imported)
@@ -71,7 +86,7 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
     async def fetch_in_thread(progress: Progress) -> Artifact:
         return await asyncio.wrap_future(_in_thread(lambda: fetch_now(progress), "fetch"))
 
-    return Steps(fetch_in_thread, load, warm_up, lambda: _content(settings.token_file))
+    return Steps(fetch_in_thread, load, warm_up, lambda: fingerprint(settings.token_file))
 
 
 def _import() -> None:
@@ -98,10 +113,3 @@ def _in_thread(work: Callable[[], T], name: str) -> Future[T]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return done
-
-
-def _content(path: str) -> bytes | None:
-    try:
-        return Path(path).read_bytes() if path else None
-    except OSError:
-        return None

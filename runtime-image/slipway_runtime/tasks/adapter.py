@@ -128,7 +128,9 @@ class Adapter(ABC):
 class Variants(Protocol):
     """LoRA adapters over one set of weights."""
 
-    names: tuple[str, ...]
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What requests may name."""
 
     def forward(self, name: str, inner: Forward) -> Forward:
         """`inner` with the adapter `name` switched on ("": none). Equal for equal arguments, so that batches form."""
@@ -144,3 +146,5 @@ class Loaded:
     device: str
     parameters: int
     variants: Variants | None = None
+    model: Any = None
+    """The network itself, for what works on its weights: LoRA. None where it has no such thing."""

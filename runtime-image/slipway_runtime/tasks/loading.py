@@ -46,6 +46,7 @@ class Network:
             max_input_tokens=max_input_tokens,
             device=str(self.device),
             parameters=self.parameters,
+            model=self.model,
         )
 
 

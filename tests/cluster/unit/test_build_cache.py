@@ -31,5 +31,6 @@ def test_other_files_do_not_count(sources: Path) -> None:
 
 
 def test_every_binary_has_one_tool() -> None:
-    names = [name for tool in (*tools.CLUSTER, tools.METRICS_SERVER, tools.KUBECONFORM) for name in tool.binaries]
+    every = (*tools.CLUSTER, tools.METRICS_SERVER, tools.KUBECONFORM, tools.VERSITYGW)
+    names = [name for tool in every for name in tool.binaries]
     assert len(names) == len(set(names))

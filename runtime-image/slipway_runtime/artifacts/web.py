@@ -1,0 +1,95 @@
+"""requests, with a guard: which schemes may be asked, and which addresses may be reached, also after a redirect.
+
+An address is looked at once connected, before a byte is sent: a name that resolves differently the second time, or a
+redirect that points inside, gets nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from slipway_runtime.artifacts.reference import plain
+
+CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+BROKEN = (urllib3.exceptions.HTTPError, requests.ConnectionError, requests.Timeout, ConnectionError, TimeoutError)
+# Metadata services of clouds that are not link-local: they hand out the machine's credentials.
+_METADATA = {ipaddress.ip_address(a) for a in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")}
+
+
+class Refused(Exception):
+    """A scheme or an address that is not asked; the text is for the person on call."""
+
+
+class Guard(HTTPAdapter):
+    """Sends what is allowed. `home`: the host that the reference names; only it may be on this machine."""
+
+    def __init__(self, home: str, plain_hosts: tuple[str, ...]) -> None:
+        self._plain_hosts = plain_hosts
+        self._local = _is_local(home)
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        local = self._local
+
+        class Plain(HTTPConnection):
+            def _new_conn(self) -> socket.socket:
+                return _checked(super()._new_conn(), self.host, local)
+
+        class Secure(HTTPSConnection):
+            def _new_conn(self) -> socket.socket:
+                return _checked(super()._new_conn(), self.host, local)
+
+        class PlainPool(urllib3.HTTPConnectionPool):
+            ConnectionCls = Plain
+
+        class SecurePool(urllib3.HTTPSConnectionPool):
+            ConnectionCls = Secure
+
+        self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        parts = urlsplit(request.url or "")
+        if parts.scheme != "https" and not plain(str(parts.netloc), self._plain_hosts):
+            raise Refused(f"{parts.netloc} is not asked without TLS: name it in SLIPWAY_PLAIN_HTTP_HOSTS to allow that")
+        if not kwargs.get("timeout"):
+            kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
+        return super().send(request, *args, **kwargs)
+
+
+def guard(session: requests.Session, home: str, plain_hosts: tuple[str, ...]) -> requests.Session:
+    """Put the guard into a session, in place."""
+    session.max_redirects = 5
+    session.headers["User-Agent"] = "slipway"
+    session.verify = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or True
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, Guard(home, plain_hosts))
+    return session
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _checked(connected: socket.socket, host: str, local: bool) -> socket.socket:
+    address = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0])
+    address = getattr(address, "ipv4_mapped", None) or address
+    bad = address.is_link_local or address in _METADATA or address.is_unspecified or address.is_multicast
+    if bad or (address.is_loopback and not local):
+        connected.close()
+        raise Refused(f"{host} is at {address}, which is this machine's or its cloud's own: it is not asked")
+    return connected
