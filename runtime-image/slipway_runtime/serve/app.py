@@ -27,8 +27,11 @@ from slipway_runtime.serve.dialects.sagemaker import Ping, invocations
 from slipway_runtime.serve.dialects.tgi import TextGenerationInference
 from slipway_runtime.serve.http import TaskEndpoint
 from slipway_runtime.serve.middleware import Observe
+from slipway_runtime.serve.openapi import OpenAPI
 from slipway_runtime.serve.page import Page
+from slipway_runtime.serve.page import names as page_files
 from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.tokenize import Tokenize
 
 
 def build(service: Service) -> ASGIApp:
@@ -52,12 +55,16 @@ def build(service: Service) -> ASGIApp:
             _route("/models/{model:path}/pipeline/{task}", huggingface, "POST"),
             _route("/models/{model:path}", huggingface, "POST"),
             _route("/", page.index, "GET"),
+            _route("/docs", page.docs, "GET"),
+            _route("/openapi.json", OpenAPI(service, page_files, oip.version).document, "GET"),
             _route("/page/model.json", page.model, "GET"),
             _route("/page/{file}", page.file, "GET"),
             _route("/health", info.health, "GET"),
             _route("/info", info.info, "GET"),
             _route("/generate", TaskEndpoint(service, TextGenerationInference(stream=False)), "POST"),
             _route("/generate_stream", TaskEndpoint(service, TextGenerationInference(stream=True)), "POST"),
+            _route("/tokenize", Tokenize(service), "POST"),
+            _route("/chat_tokenize", Tokenize(service, chat=True), "POST"),
             _route("/v1/chat/completions", TaskEndpoint(service, chat), "POST"),
             _route("/v1/completions", TaskEndpoint(service, Completions(openai)), "POST"),
             _route("/v1/embeddings", TaskEndpoint(service, Embeddings(openai)), "POST"),

@@ -110,7 +110,9 @@ def test_bad_requests_name_the_field_in_azures_shape(classifier: RuntimeServer, 
 def test_other_errors_have_the_same_shape(classifier: RuntimeServer) -> None:
     assert "not valid JSON" in error_of(httpx.post(f"{classifier.url}/score", content=b"{"))
     body = {"input_data": {"input_string": [{"role": "user", "content": "hello"}], "parameters": {"temperature": 0.7}}}
-    assert "text-generation' is not served here" in error_of(classifier.post(body, "/score"), 404, "NotFound")
+    assert "is not served here; this model does text-classification" in error_of(
+        classifier.post(body, "/score"), 404, "NotFound"
+    )
 
 
 def ask(body: Any, *answers: Any, task: str) -> tuple[list[Any], Any]:

@@ -136,7 +136,7 @@ def test_one_sentence_is_compared_with_many(sentences: RuntimeServer) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "missing required field inputs"),
+        ({}, "inputs: is missing"),
         ({"inputs": []}, "inputs: is empty"),
         ({"inputs": [text("a", shape=[2])]}, "inputs[0].data: has 1 elements, the shape [2] means 2"),
         ({"inputs": [text(shape=[1, 2], data=[["a"], ["b"]])]}, "has 2 entries where the shape says 1"),
@@ -151,7 +151,7 @@ def test_one_sentence_is_compared_with_many(sentences: RuntimeServer) -> None:
         ({"inputs": [text("a"), text("a")]}, "has the tensor 'inputs' twice"),
         ({"inputs": [text("a", "b"), text("c", name="text_pair")]}, "inputs has 2, text_pair has 1"),
         ({"inputs": [text("a", "")]}, "row 1: inputs: is empty"),
-        ({"inputs": [text("a")], "input": 1}, "input"),
+        ({"inputs": [text("a")], "input": 1}, "input: unknown field (did you mean inputs?)"),
     ],
 )
 def test_bad_requests_name_the_field(classifier: RuntimeServer, body: Any, words: str) -> None:

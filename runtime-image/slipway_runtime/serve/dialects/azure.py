@@ -15,7 +15,7 @@ it takes those of the row before. Answers are a list with one entry per row, in 
     question-answering                           "John"
     summarization, translation, text generation  "the text"
     text-classification                          {"label", "score"}, the best; with params.top_k a list
-    image-classification (zero-shot too)         {"probs": [...], "labels": [...]}
+    image-classification (zero-shot too)         {"probs": [...], "labels": [...]}, the best five or params.top_k
     text-to-image                                {"prompt", "generated_image": base64, "nsfw_content_detected": null}:
                                                  nothing here looks for that
     any other                                    as Hugging Face's format has it
@@ -33,8 +33,11 @@ import orjson
 
 from slipway_runtime.errors import InvalidInput, RequestError
 from slipway_runtime.serve.dialects import Dialect, Exchange, Reply
+from slipway_runtime.serve.dialects.bodies import json_object
+from slipway_runtime.serve.dialects.generation import Wanted
 from slipway_runtime.serve.dialects.rows import checked_count, only, plain, row_request, to_json
 from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.tasks.generated import Generated
 
 _SHAPE = '{"input_data": {"columns": […], "index": […], "data": [[…], …]}, "params": {…}}'
 _KEYS = ("input_data", "inputs", "data")
@@ -59,7 +62,7 @@ class Azure(Dialect):
         self._max_rows = max_rows
 
     def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:  # noqa: ARG002
-        data = _object(body)
+        data = json_object(body, headers, _SHAPE)
         key = next((key for key in _KEYS if key in data), None)
         if key is None:
             raise InvalidInput("input_data", f"is missing; send {_SHAPE}")
@@ -81,18 +84,6 @@ class Azure(Dialect):
     def render_error(self, error: RequestError) -> bytes:
         code = _CODES.get(error.kind, "InternalServerError")
         return orjson.dumps({"error": {"code": code, "message": error.message}, "message": error.message})
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(
-            "", f"the body is not valid JSON (line {error.lineno}, column {error.colno}); send {_SHAPE}"
-        ) from None
-    if not isinstance(data, dict):
-        raise InvalidInput("", f"the body must be a JSON object; send {_SHAPE}")
-    return data
 
 
 def _parameters(data: Mapping[str, Any], name: str, where: str = "") -> dict[str, Any]:
@@ -173,8 +164,9 @@ def _chat(value: Mapping[str, Any], parameters: dict[str, Any], field: str) -> E
     unknown = sorted(value.keys() - {"input_string"})
     if unknown:
         raise InvalidInput(f"{field}.{unknown[0][:80]}", "unknown field beside a chat; parameters go under parameters")
-    request = TaskRequest({"messages": value["input_string"]}, parameters, tasks=("text-generation",))
-    return Exchange([request], lambda answers: Reply(to_json({"output": _text(answers[0])})))
+    tasks = ("text-generation", "image-text-to-text")
+    request = TaskRequest(value["input_string"], parameters, tasks=tasks)
+    return Exchange([request], lambda answers: Reply(to_json({"output": _text(request, answers[0])})))
 
 
 def _reply(requests: Sequence[TaskRequest], answers: Sequence[Answer]) -> Reply:
@@ -186,12 +178,11 @@ def _as_is(_: TaskRequest, answer: Answer) -> Any:
     return plain(answer)
 
 
-def _text(answer: Answer) -> Any:
-    """The text of {generated_text}, {summary_text}, {translation_text}, or of a list of several."""
-    value = plain(answer)
-    if isinstance(value, list):
-        return [next(iter(entry.values())) for entry in value]
-    return next(iter(value.values()))
+def _text(request: TaskRequest, answer: Answer) -> Any:
+    """The text, or a list of them where several were asked for; after the prompt where return_full_text says so."""
+    wanted = Wanted.of(request.parameters, full_text=False)
+    found = answer.value[0] if isinstance(answer.value[0], list) else answer.value
+    return only([wanted.text(one) if isinstance(one, Generated) else next(iter(one.values())) for one in found])
 
 
 def _word(_: TaskRequest, answer: Answer) -> Any:
@@ -248,7 +239,14 @@ _SHAPES: dict[str, Callable[[TaskRequest, Answer], Any]] = {
     _ZERO_SHOT_IMAGES: _probabilities,
     "text-to-image": _picture,
     **dict.fromkeys(
-        ("summarization", "translation", "text-generation", "text2text-generation", "image-to-text"),
-        lambda _, answer: _text(answer),
+        (
+            "summarization",
+            "translation",
+            "text-generation",
+            "text2text-generation",
+            "image-to-text",
+            "image-text-to-text",
+        ),
+        _text,
     ),
 }

@@ -27,13 +27,13 @@ import orjson
 
 from slipway_runtime.errors import InvalidInput, NotFound, RequestError, UnsupportedEncoding
 from slipway_runtime.serve.dialects import Dialect, Exchange, Reply
+from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.rows import (
     ALONE,
     TOGETHER,
     checked_count,
     only,
     plain,
-    read_json,
     row_request,
     to_json,
 )
@@ -55,7 +55,7 @@ class OutputName(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     parameters: dict[str, Any] | None = None
 
 
-class InferRequest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class InferRequest(msgspec.Struct, kw_only=True):
     """The body."""
 
     inputs: list[Tensor]
@@ -78,7 +78,7 @@ class OpenInference(Dialect):
         if "inference-header-content-length" in headers:
             raise UnsupportedEncoding("the binary tensor extension is not served; send tensors as JSON")
         check_version(path.get("version"), self._version())
-        asked: InferRequest = read_json(body, InferRequest, _SHAPE)
+        asked = struct(json_object(body, headers, _SHAPE), InferRequest)
         parameters = {n: v for n, v in (asked.parameters or {}).items() if n not in _IDLE_PARAMETERS}
         inputs = self._requests(asked.inputs, parameters, path.get("model"))
         wanted = [output.name for output in asked.outputs or []]

@@ -10,7 +10,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import msgspec
 import orjson
 
 from slipway_runtime.errors import InvalidInput
@@ -39,20 +38,6 @@ def row_request(
     (first, value), *others = inputs.items()
     alone = not others and first not in TOGETHER
     return TaskRequest(value if alone else dict(inputs), {**parameters, **own}, model=model, place=place)
-
-
-def read_json(body: bytes, kind: type[msgspec.Struct], shape: str) -> Any:
-    """The body as a `kind`; `shape` shows what is expected. Raises InvalidInput that names the field."""
-    if not body.strip():
-        raise InvalidInput("", f"the body is empty; send {shape}")
-    try:
-        return msgspec.json.decode(body, type=kind)
-    except msgspec.ValidationError as error:
-        text, _, path = str(error).partition(" - at `$")
-        field = path.rstrip("`").lstrip(".").replace("[...]", "[]")
-        raise InvalidInput(field, f"{text.replace('`', '')}; send {shape}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise InvalidInput("", f"the body is not valid JSON (NaN and Infinity are not JSON); send {shape}") from None
 
 
 def plain(answer: Answer) -> Any:

@@ -49,9 +49,13 @@ class Page:
             return _file("index.html")
         return await self._otherwise(request)
 
+    async def docs(self, _: Request) -> Response:
+        """The OpenAPI document, to read."""
+        return _file("docs.html")
+
     async def file(self, request: Request) -> Response:
         name = request.path_params["file"]
-        if name not in _names():
+        if name not in names():
             raise HTTPException(404)
         return _file(name)
 
@@ -86,7 +90,8 @@ class Page:
 
 
 @cache
-def _names() -> frozenset[str]:
+def names() -> frozenset[str]:
+    """Of the files under /page/."""
     return frozenset(path.name for path in _FOLDER.iterdir() if path.suffix in _TYPES)
 
 
