@@ -13,6 +13,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway_runtime import __version__
+from slipway_runtime.cpu import threads
 from slipway_runtime.serve.dialects.azure import Azure
 from slipway_runtime.serve.dialects.dispatch import Dispatch
 from slipway_runtime.serve.dialects.huggingface import HuggingFace
@@ -32,6 +33,8 @@ from slipway_runtime.serve.page import Page
 from slipway_runtime.serve.page import names as page_files
 from slipway_runtime.serve.service import Service
 from slipway_runtime.serve.tokenize import Tokenize
+from slipway_runtime.settings import Settings
+from slipway_runtime.tasks.adapter import Loaded
 
 
 def build(service: Service) -> ASGIApp:
@@ -132,14 +135,34 @@ class Info:
                 "device": loaded.device if loaded else None,
                 "parameters": loaded.parameters if loaded else None,
                 "max_input_length": loaded.max_input_tokens if loaded else None,
+                **(_generation(loaded, settings) if loaded else {}),
                 "max_client_batch_size": settings.max_inputs,
                 "max_concurrent_requests": settings.max_requests,
                 "max_batch_tokens": settings.max_batch_tokens,
                 "max_body_bytes": settings.max_body_bytes,
+                "validation_workers": max(2, threads(settings.threads)),
                 "router": "slipway",
                 "version": __version__,
+                "sha": None,
+                "docker_label": None,
             }
         )
+
+
+def _generation(loaded: Loaded, settings: Settings) -> dict[str, object]:
+    """What text-generation-inference says beside; nothing where no text is generated."""
+    if not any(adapter.streams for adapter in loaded.adapters.values()):
+        return {}
+    from slipway_runtime.tasks.generation import parameters  # noqa: PLC0415 - imports torch, which the model has done
+
+    return {
+        "max_best_of": parameters.MAX_SEQUENCES,
+        "max_stop_sequences": parameters.MAX_STOPS,
+        "max_input_tokens": loaded.max_input_tokens,
+        # Of prompt and answer together; the answer gets what the prompt leaves.
+        "max_total_tokens": loaded.max_input_tokens + (settings.max_new_tokens if settings.max_input_tokens else 1),
+        "max_new_tokens": settings.max_new_tokens,
+    }
 
 
 def _route(path: str, endpoint: ASGIApp | Callable[[Request], Awaitable[Response]], method: str) -> Route:

@@ -25,7 +25,7 @@ from slipway_runtime.serve.queue import Queue
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Adapter, Item, Listener, Loaded
 from slipway_runtime.tasks.parameters import convert
-from slipway_runtime.tasks.table import canonical
+from slipway_runtime.tasks.table import canonical, implied
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -137,7 +137,8 @@ class Service:
             async with asyncio.timeout(self.settings.request_timeout_seconds):
                 return await self._answer(loaded, request, emit)
         except InvalidInput as error:
-            raise _told(error, request) from None
+            error = told(error, request.fields)
+            raise (InvalidInput(request.place, error.message) if request.place else error) from None
         except TimeoutError:
             raise DeadlineExceeded(
                 f"not answered within {self.settings.request_timeout_seconds:g} s; send less at once, or later"
@@ -156,6 +157,10 @@ class Service:
             answer.cancel()
             await asyncio.gather(answer, return_exceptions=True)
 
+    async def with_model(self, work: Callable[[Loaded], T]) -> T:
+        """What is asked of the model beside its tasks, in a worker thread. Raises RequestError as `answer` does."""
+        return await self.in_worker(work, await self._model(wait=False))
+
     async def in_worker(self, work: Callable[[A], T], argument: A) -> T:
         """What takes a while, off the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._workers, work, argument)
@@ -170,7 +175,8 @@ class Service:
             raise InvalidInput(
                 "", f'the body is no JSON object, and {adapter.task} takes no image or sound; send {{"inputs": …}}'
             )
-        call = adapter.parse(request.inputs, convert(request.parameters, adapter.parameters))
+        parameters = {**self._implied(adapter, request), **request.parameters}
+        call = adapter.parse(request.inputs, convert(parameters, adapter.parameters))
         started = self._clock()
         items = await loop.run_in_executor(self._workers, adapter.preprocess, call)
         preprocessed = self._clock()
@@ -234,14 +240,18 @@ class Service:
         asked = " or ".join(repr(name[:80]) for name in request.tasks)
         raise NotFound(f"task {asked} is not served here; this model does {', '.join(loaded.adapters)}", "task")
 
+    def _implied(self, adapter: Adapter, request: TaskRequest) -> dict[str, str]:
+        """What the task's name says, be it the request's or the endpoint's."""
+        names = request.tasks or (self.settings.task,)
+        return next((implied(name) for name in names if canonical(name) == adapter.task), {})
 
-def _told(error: InvalidInput, request: TaskRequest) -> InvalidInput:
-    """The error in the caller's words."""
-    for own, theirs in request.fields.items():
+
+def told(error: InvalidInput, fields: Mapping[str, str]) -> InvalidInput:
+    """The error in the caller's words: see TaskRequest.fields."""
+    for own, theirs in fields.items():
         if error.field == own or error.field.startswith((f"{own}.", f"{own}[")):
-            error = InvalidInput((theirs + error.field[len(own) :]).removeprefix("."), error.problem)
-            break
-    return InvalidInput(request.place, error.message) if request.place else error
+            return InvalidInput((theirs + error.field[len(own) :]).removeprefix("."), error.problem)
+    return error
 
 
 def _varied(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Item]:

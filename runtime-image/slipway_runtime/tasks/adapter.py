@@ -148,3 +148,5 @@ class Loaded:
     variants: Variants | None = None
     model: Any = None
     """The network itself, for what works on its weights: LoRA. None where it has no such thing."""
+    tokenizer: Any = None
+    """TextTokenizer (texts.py) of a model that reads texts."""

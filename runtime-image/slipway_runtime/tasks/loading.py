@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,7 +63,8 @@ class TextModel(Network):
             return self.model(**batch), batch["attention_mask"].bool()
 
     def loaded(self, *adapters: Adapter, max_input_tokens: int = 0) -> Loaded:
-        return super().loaded(*adapters, max_input_tokens=max_input_tokens or self.tokenizer.limit)
+        made = super().loaded(*adapters, max_input_tokens=max_input_tokens or self.tokenizer.limit)
+        return replace(made, tokenizer=self.tokenizer)
 
 
 def load_config(artifact: Artifact) -> Any:

@@ -185,6 +185,12 @@ class TextTokenizer:
         with self._lock:
             return list(self.tokenizer(text, truncation=False, add_special_tokens=False)["input_ids"])
 
+    def places(self, text: str, *, special_tokens: bool = True) -> list[tuple[int, int]]:
+        """Where in the text each of `ids` stands, in characters; empty unless `has_offsets`."""
+        if self._backend is None:
+            return []
+        return list(self._backend.encode(text, add_special_tokens=special_tokens).offsets)
+
     def _plain(self, text: str, pair: str | None) -> Any:
         if self._backend is not None:
             return self._backend.encode(text, pair)

@@ -13,7 +13,7 @@ from slipway_runtime.serve.dialects import Exchange, Reply
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai import Context, OpenAI
 from slipway_runtime.serve.dialects.openai.answers import DONE, chat_logprobs, finish_reason, usage
-from slipway_runtime.serve.dialects.openai.requests import ChatRequest, parameters, told
+from slipway_runtime.serve.dialects.openai.requests import CHAT_FIELDS, ChatRequest, chat_of, parameters, told
 from slipway_runtime.serve.dialects.openai.response_format import grammar
 from slipway_runtime.serve.service import Answer, Part, TaskRequest
 from slipway_runtime.tasks.generated import Generated, ToolCall
@@ -43,12 +43,6 @@ def _request(asked: ChatRequest) -> TaskRequest:
     if asked.top_logprobs and not asked.logprobs:
         raise InvalidInput("top_logprobs", "needs logprobs to be true")
     form, at = grammar(asked.response_format)
-    chat = {
-        "messages": asked.messages,
-        "tools": asked.tools,
-        "tool_choice": asked.tool_choice if asked.tools or asked.tool_choice not in ("none", "auto") else None,
-        "tool_prompt": asked.tool_prompt,
-    }
     most = asked.max_completion_tokens or asked.max_tokens
     found = {"max_new_tokens": most, "top_n_tokens": asked.top_logprobs or None, **parameters(asked), **form}
     names = told(
@@ -58,11 +52,11 @@ def _request(asked: ChatRequest) -> TaskRequest:
         grammar="response_format",
     )
     return TaskRequest(
-        {name: value for name, value in chat.items() if value is not None},
+        chat_of(asked),
         {name: value for name, value in found.items() if value is not None},
         tasks=_SEEING_FIRST if _has_images(asked.messages) else _READING_FIRST,
         model=asked.model,
-        fields={"inputs.messages": "messages", "inputs": "", **names},
+        fields={**CHAT_FIELDS, **names},
     )
 
 

@@ -110,6 +110,22 @@ def prompts(value: str | list[Any], field: str) -> list[str | list[int]]:
     return value
 
 
+CHAT_FIELDS = {"inputs": ""}
+"""inputs.messages[1] is what they call messages[1]."""
+
+
+def chat_of(asked: ChatRequest) -> dict[str, Any]:
+    """The chat as the tasks take it. What may be said of tools without any says nothing."""
+    idle = not asked.tools and asked.tool_choice in ("none", "auto")
+    found = {
+        "messages": asked.messages,
+        "tools": asked.tools,
+        "tool_choice": None if idle else asked.tool_choice,
+        "tool_prompt": asked.tool_prompt,
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def parameters(asked: Sampling) -> dict[str, Any]:
     """The parameters of text-generation, as TGI calls them. Temperature 0 means the likeliest token each time."""
     if asked.stream_options is not None and not asked.stream:
