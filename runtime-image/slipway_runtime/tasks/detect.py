@@ -14,12 +14,12 @@ from slipway_runtime.tasks.table import TASKS, canonical
 # Architecture's suffix → tasks, the first is the default. Longer suffixes first. Tasks that are not in TASKS yet are
 # named so that a message can say what the model is for.
 _BY_ARCHITECTURE: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("ForSequenceClassification", ("text-classification",)),
     ("ForMaskedLM", ("fill-mask", "feature-extraction")),
-    ("ForPreTraining", ("fill-mask", "feature-extraction")),
+    ("WithLMHeadModel", ("fill-mask",)),
     ("ForTokenClassification", ("token-classification",)),
     ("ForDocumentQuestionAnswering", ("document-question-answering",)),
     ("ForQuestionAnswering", ("question-answering",)),
+    ("ForQuestionAnsweringSimple", ("question-answering",)),
     ("ForCausalLM", ("text-generation",)),
     ("LMHeadModel", ("text-generation",)),
     ("MTModel", ("translation", "text2text-generation")),
@@ -30,6 +30,7 @@ _BY_ARCHITECTURE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ForTextToWaveform", ("text-to-speech",)),
     ("VitsModel", ("text-to-speech",)),
     ("ForImageClassification", ("image-classification",)),
+    ("ForImageClassificationWithTeacher", ("image-classification",)),
     ("ForZeroShotObjectDetection", ("zero-shot-object-detection",)),
     ("ForObjectDetection", ("object-detection",)),
     ("ForInstanceSegmentation", ("image-segmentation",)),
@@ -42,25 +43,17 @@ _BY_ARCHITECTURE: tuple[tuple[str, tuple[str, ...]], ...] = (
 # (models/auto/modeling_auto.py); a test holds this table against them.
 _TEXT_TO_TEXT = ("text2text-generation", "summarization", "translation")
 _BY_TYPE: dict[str, tuple[str, ...]] = {
-    "tapas": ("table-question-answering",),
     "whisper": ("automatic-speech-recognition",),
     "speech_to_text": ("automatic-speech-recognition",),
     "moonshine": ("automatic-speech-recognition",),
-    "layoutlm": ("document-question-answering",),
-    "layoutlmv2": ("document-question-answering",),
-    "layoutlmv3": ("document-question-answering",),
-    "vilt": ("visual-question-answering",),
     **dict.fromkeys(
         ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2"),
         ("zero-shot-image-classification",),
     ),
-    "owlvit": ("zero-shot-object-detection",),
-    "owlv2": ("zero-shot-object-detection",),
     "sam": ("mask-generation",),
     "vision-encoder-decoder": ("image-to-text",),
     "blip": ("image-to-text",),
     "git": ("image-to-text",),
-    "speecht5": ("text-to-speech",),
     "bark": ("text-to-speech",),
     "vits": ("text-to-speech",),
     "musicgen": ("text-to-speech",),
@@ -74,7 +67,30 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 # Where both mislead, the whole name decides.
-_BY_NAME = {"BlipForQuestionAnswering": ("visual-question-answering",), "GitForCausalLM": ("image-to-text",)}
+_BY_NAME: dict[str, tuple[str, ...]] = {
+    "BlipForQuestionAnswering": ("visual-question-answering",),
+    "ViltForQuestionAnswering": ("visual-question-answering",),
+    "LayoutLMForQuestionAnswering": ("document-question-answering",),
+    "LayoutLMv2ForQuestionAnswering": ("document-question-answering",),
+    "LayoutLMv3ForQuestionAnswering": ("document-question-answering",),
+    "TapasForQuestionAnswering": ("table-question-answering",),
+    "GitForCausalLM": ("image-to-text",),
+    "OwlViTForObjectDetection": ("zero-shot-object-detection",),
+    "Owlv2ForObjectDetection": ("zero-shot-object-detection",),
+    # Among their heads is one for masks. That of ELECTRA and Funnel tells replaced words from others instead.
+    **dict.fromkeys(
+        (
+            "AlbertForPreTraining", "BertForPreTraining", "BigBirdForPreTraining", "ErnieForPreTraining",
+            "FNetForPreTraining", "MegatronBertForPreTraining", "MobileBertForPreTraining", "RoCBertForPreTraining",
+        ),
+        ("fill-mask", "feature-extraction"),
+    ),
+    **dict.fromkeys(("ElectraForPreTraining", "FunnelForPreTraining"), ("feature-extraction",)),
+    # They take labels, but not as the detectors do that are served for it, and are no detectors without.
+    **dict.fromkeys(
+        ("GroundingDinoForObjectDetection", "MMGroundingDinoForObjectDetection", "OmDetTurboForObjectDetection"), ()
+    ),
+}  # fmt: skip
 _SENTENCE_TRANSFORMERS = ("feature-extraction", "sentence-similarity")
 # diffusers' pipelines, `_class_name` of model_index.json, whose parts lie in its ordinary folders.
 _TEXT_TO_IMAGE = frozenset(
@@ -98,21 +114,26 @@ def capabilities(config: dict[str, Any], modules: tuple[str, ...]) -> tuple[str,
         return _BY_NAME[name]
     if config.get("model_type") == "vision-encoder-decoder" and _encoder(config) == "donut-swin":
         return ("document-question-answering", "image-to-text")
-    by_suffix = next((tasks for suffix, tasks in _BY_ARCHITECTURE if name.endswith(suffix)), ())
-    by_type = _BY_TYPE.get(str(config.get("model_type")), ())
-    if name.endswith(("ForConditionalGeneration", "ForImageTextToText")) and not by_type:
-        return ("image-text-to-text", "image-to-text") if "vision_config" in config else ()
     if name.endswith("ForSequenceClassification"):
         return _classifier_tasks(config)
-    if by_type and (not by_suffix or by_type[0] not in by_suffix) and not name.endswith(_HEADS):
+    # A head says what the model is for, whatever its type: BartForQuestionAnswering is no text2text model.
+    by_suffix = next((tasks for suffix, tasks in _BY_ARCHITECTURE if name.endswith(suffix)), None)
+    if by_suffix is not None:
+        return by_suffix
+    by_type = _BY_TYPE.get(str(config.get("model_type")))
+    if by_type is not None:
         return by_type
-    return by_suffix or (("feature-extraction",) if name.endswith("Model") else ())
+    if name.endswith(("ForConditionalGeneration", "ForImageTextToText")):
+        return ("image-text-to-text", "image-to-text") if "vision_config" in config else ()
+    return ("feature-extraction",) if name.endswith("Model") and not _BEYOND_TEXT & config.keys() else ()
 
 
-# Heads that say what the model is for, whatever its type: BartForSequenceClassification is no text2text model.
-_HEADS = (
-    "ForSequenceClassification", "ForTokenClassification", "ForCausalLM", "ForMaskedLM", "ForImageClassification",
-    "ForAudioClassification",
+# Keys in the configs of models that see, that hear, or that are made of two.
+_BEYOND_TEXT = frozenset(
+    {
+        "audio_config", "conv_dim", "encoder", "feat_extract_norm", "image_size", "in_channels",
+        "input_feat_per_channel", "num_channels", "num_mel_bins", "sampling_rate", "vision_config",
+    }
 )  # fmt: skip
 # Their classifiers are named as those of texts.
 _HEARING = (

@@ -15,12 +15,11 @@ import numpy as np
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded
+from slipway_runtime.tasks.labels import filled, labels_of
 from slipway_runtime.tasks.loading import TextModel
 from slipway_runtime.tasks.scores import softmax
 from slipway_runtime.tasks.text_adapter import SequenceAdapter, Truncation
 from slipway_runtime.tasks.texts import texts_of, too_long
-
-_PLACE = "{}"
 
 
 class ZeroShotParameters(Truncation, frozen=True, kw_only=True):
@@ -51,23 +50,22 @@ class ZeroShotClassification(SequenceAdapter):
 
     def parse(self, inputs: object, parameters: ZeroShotParameters) -> Call:
         texts, single = texts_of(inputs, "inputs", self._limits)
-        labels = _labels(parameters.candidate_labels)
-        if len(texts) * len(labels) > self._limits.max_inputs:
-            each = f" for each of {len(texts)} texts" if len(texts) > 1 else ""
+        labels = labels_of(parameters.candidate_labels, self._limits)
+        most = self._limits.max_inputs
+        if len(texts) * len(labels) > most:
             raise InvalidInput(
                 "parameters.candidate_labels",
-                f"has {len(labels)} labels{each}, at most {self._limits.max_inputs} are allowed; send several requests",
+                f"has {len(labels)} labels for each of {len(texts)} texts, at most {most} are allowed; send several "
+                "requests",
             )
-        if _PLACE not in parameters.hypothesis_template:
-            raise InvalidInput("parameters.hypothesis_template", "must hold {}, where the label is to stand")
+        filled(parameters.hypothesis_template, labels)
         return Call(inputs=(texts, labels), parameters=parameters, single=single)
 
     def preprocess(self, call: Call) -> list[Item]:
         p: ZeroShotParameters = call.parameters
         texts, labels = call.inputs
         tokenizer = self._model.tokenizer
-        # No str.format: a template could reach into the objects that it is given.
-        hypotheses = [p.hypothesis_template.replace(_PLACE, label) for label in labels]
+        hypotheses = filled(p.hypothesis_template, labels)
         for i, hypothesis in enumerate(hypotheses):
             tokens = tokenizer.count(hypothesis) + tokenizer.special_tokens(pair=True)
             if tokens >= tokenizer.limit:  # nothing would be left for the text
@@ -92,22 +90,6 @@ class ZeroShotClassification(SequenceAdapter):
 
     def warmup(self) -> list[Item]:
         return [self.item("warm up", "This example is small.")]
-
-
-def _labels(given: list[str] | str | None) -> list[str]:
-    """Without the spaces around them."""
-    field = "parameters.candidate_labels"
-    if given is None:
-        raise InvalidInput(field, "is missing; give a list of labels, or a string with commas between them")
-    labels = [label.strip() for label in given.split(",")] if isinstance(given, str) else given
-    if isinstance(given, str):
-        labels = [label for label in labels if label]
-    if not labels:
-        raise InvalidInput(field, "is empty; give at least one label")
-    for i, label in enumerate(labels):
-        if not label.strip():
-            raise InvalidInput(f"{field}[{i}]", "is empty; give a label")
-    return labels
 
 
 def load(artifact: Artifact, limits: Limits) -> Loaded:
