@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -28,6 +29,9 @@ TASKS = {
         Task("table-question-answering", "slipway_runtime.tasks.table_question_answering"),
         Task("fill-mask", "slipway_runtime.tasks.fill_mask"),
         Task("text-generation", "slipway_runtime.tasks.text_generation"),
+        Task("text2text-generation", "slipway_runtime.tasks.text2text_generation"),
+        Task("summarization", "slipway_runtime.tasks.summarization"),
+        Task("translation", "slipway_runtime.tasks.translation"),
         Task("image-classification", "slipway_runtime.tasks.image_classification"),
         Task("zero-shot-image-classification", "slipway_runtime.tasks.zero_shot_image_classification"),
         Task("object-detection", "slipway_runtime.tasks.object_detection"),
@@ -35,6 +39,7 @@ TASKS = {
         Task("image-segmentation", "slipway_runtime.tasks.image_segmentation"),
         Task("mask-generation", "slipway_runtime.tasks.mask_generation"),
         Task("depth-estimation", "slipway_runtime.tasks.depth_estimation"),
+        Task("image-text-to-text", "slipway_runtime.tasks.image_text_to_text"),
         Task("image-to-text", "slipway_runtime.tasks.image_to_text"),
         Task("visual-question-answering", "slipway_runtime.tasks.visual_question_answering", aliases=("vqa",)),
         Task("document-question-answering", "slipway_runtime.tasks.document_question_answering"),
@@ -48,6 +53,16 @@ TASKS = {
 _BY_ANY_NAME = {name: task.name for task in TASKS.values() for name in (task.name, *task.aliases)}
 
 
+# transformers' own way to name a pair of languages: translation_en_to_fr.
+_TRANSLATION = re.compile("translation_(.+)_to_(.+)")
+
+
 def canonical(name: str) -> str | None:
     """The task's own name for a name or alias, None if it is not served."""
-    return _BY_ANY_NAME.get(name)
+    return _BY_ANY_NAME.get(name) or ("translation" if _TRANSLATION.fullmatch(name) else None)
+
+
+def implied(name: str) -> dict[str, str]:
+    """Parameters that a task's name says: the languages of translation_en_to_fr."""
+    found = _TRANSLATION.fullmatch(name)
+    return {"src_lang": found[1], "tgt_lang": found[2]} if found else {}

@@ -93,3 +93,90 @@ def decoder(
 def chat_decoder(folder: Path, **config: Any) -> Path:
     """A Llama whose tokenizer has a chat template that knows tools."""
     return decoder(folder, chat_template=CHAT_TEMPLATE, **config)
+
+
+def _save_encoder_decoder(folder: Path, name: str, tok: Any, config: Any) -> Path:
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    getattr(transformers, name)(config).eval().save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder
+
+
+def t5(folder: Path, **config: Any) -> Path:
+    """T5, whose config says how its tasks are asked for."""
+    from transformers import T5Config
+
+    tok = byte_tokenizer(model_max_length=64)
+    sizes: dict[str, Any] = {
+        "d_model": 32,
+        "d_ff": 64,
+        "d_kv": 8,
+        "num_heads": 4,
+        "num_layers": 2,
+        "initializer_factor": 5.0,
+        "pad_token_id": 0,
+        "eos_token_id": 2,
+        "decoder_start_token_id": 0,
+        "task_specific_params": {
+            "summarization": {"prefix": "summarize: ", "num_beams": 2, "max_length": 12, "min_length": 4},
+            "translation_en_to_de": {"prefix": "translate English to German: ", "max_length": 14},
+            "translation_en_to_fr": {"prefix": "translate English to French: ", "max_length": 14},
+        },
+    }
+    made = T5Config(vocab_size=len(tok), **(sizes | config))
+    return _save_encoder_decoder(folder, "T5ForConditionalGeneration", tok, made)
+
+
+_BART_LIKE: dict[str, Any] = {
+    "d_model": 32,
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "max_position_embeddings": 64,
+    "init_std": 0.4,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def bart(folder: Path, **config: Any) -> Path:
+    """BART, with the token that all its answers begin with."""
+    from transformers import BartConfig
+
+    tok = byte_tokenizer(model_max_length=64)
+    sizes = {**_BART_LIKE, "decoder_start_token_id": 2, "forced_bos_token_id": 1, "forced_eos_token_id": 2}
+    made = BartConfig(vocab_size=len(tok), **(sizes | config))
+    return _save_encoder_decoder(folder, "BartForConditionalGeneration", tok, made)
+
+
+def marian(folder: Path, **config: Any) -> Path:
+    """Marian for one pair of languages."""
+    from transformers import MarianConfig
+
+    tok = byte_tokenizer(model_max_length=64)
+    sizes = {**_BART_LIKE, "decoder_start_token_id": 0, "forced_eos_token_id": 2}
+    made = MarianConfig(vocab_size=len(tok), decoder_vocab_size=len(tok), **(sizes | config))
+    return _save_encoder_decoder(folder, "MarianMTModel", tok, made)
+
+
+def nllb(folder: Path, *, languages: tuple[str, ...] = ("eng_Latn", "fra_Latn", "deu_Latn"), **config: Any) -> Path:
+    """M2M100 with NLLB's tokenizer, which writes the language before the text."""
+    from transformers import M2M100Config, NllbTokenizer
+
+    letters = ["<s>", "<pad>", "</s>", "<unk>", "▁", *"abcdefghijklmnopqrstuvwxyz.,"]
+    tok = NllbTokenizer(
+        vocab={letter: i for i, letter in enumerate(letters)},
+        merges=[],
+        extra_special_tokens=list(languages),
+        model_max_length=64,
+    )
+    sizes = {**_BART_LIKE, "decoder_start_token_id": 2, "pad_token_id": 1, "bos_token_id": 0}
+    made = M2M100Config(vocab_size=len(tok), **(sizes | config))
+    return _save_encoder_decoder(folder, "M2M100ForConditionalGeneration", tok, made)

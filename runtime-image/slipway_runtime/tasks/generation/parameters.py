@@ -61,7 +61,6 @@ class GenerationParameters(Parameters, frozen=True, kw_only=True):
     top_n_tokens: Annotated[int, msgspec.Meta(ge=0, le=20)] = 0
     grammar: GrammarParameters | None = None
     watermark: bool = False
-    adapter_id: str | None = None
 
     @property
     def sampled(self) -> bool:

@@ -1,0 +1,29 @@
+"""The three tasks of an encoder-decoder, over one set of weights."""
+
+from __future__ import annotations
+
+from transformers import AutoModelForSeq2SeqLM
+
+from slipway_runtime.artifacts import Artifact
+from slipway_runtime.tasks.adapter import Limits, Loaded
+from slipway_runtime.tasks.detect import capabilities
+from slipway_runtime.tasks.generation.beams import Beams
+from slipway_runtime.tasks.generation.languages import Languages
+from slipway_runtime.tasks.loading import load_text_model
+from slipway_runtime.tasks.summarization import Summarization
+from slipway_runtime.tasks.text2text_generation import Text2TextGeneration
+from slipway_runtime.tasks.translation import Translation
+
+
+def load_text_to_text(task: str, artifact: Artifact, limits: Limits) -> Loaded:
+    """Those of the tasks that the model can do, `task` as the default. Raises ModelFault."""
+    model = load_text_model(artifact, AutoModelForSeq2SeqLM, limits)
+    beams = Beams(model, limits)
+    specific = artifact.config.get("task_specific_params")
+    specific = specific if isinstance(specific, dict) else {}
+    languages = Languages(model, specific, beams.forced_first)
+    able = capabilities(artifact.config, artifact.modules)
+    kinds = [kind for kind in (Text2TextGeneration, Summarization, Translation) if kind.task in able]
+    return model.loaded(
+        *(kind(model, limits, beams, languages, specific) for kind in sorted(kinds, key=lambda kind: kind.task != task))
+    )
