@@ -1,21 +1,26 @@
 """image-to-text: an image → [{generated_text}], a caption or the text that stands in it.
 
-By models made for it: vision-encoder-decoders (ViT-GPT2, TrOCR, Donut), BLIP, GIT.
+By models made for it: vision-encoder-decoders (ViT-GPT2, TrOCR, Donut), BLIP, GIT. Those that chat about images do it
+in captions.py.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
 from slipway_runtime.artifacts import Artifact
+from slipway_runtime.tasks import image_text_to_text
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.captioning import Positive, Style, Writer, style_of
 from slipway_runtime.tasks.donut import START, DonutQuestionAnswering
 from slipway_runtime.tasks.images import ImageModel, image_of, images_in, load_image_model, tokens_of
 from slipway_runtime.tasks.loading import load_config, load_tokenizer
+
+_CAPTIONERS = ("vision-encoder-decoder", "blip", "git")
 
 
 class CaptionParameters(Parameters, frozen=True, kw_only=True):
@@ -72,6 +77,8 @@ class ImageToText(Adapter):
 def load(artifact: Artifact, limits: Limits) -> Loaded:
     """Load the model and its adapters: a Donut that was tuned for it also answers questions. Raises ModelFault."""
     config = load_config(artifact)
+    if config.model_type not in _CAPTIONERS:
+        return replace(image_text_to_text.load(artifact, limits), task=ImageToText.task)
     tokenizer = load_tokenizer(artifact, config)
     model = load_image_model(artifact, AutoModelForImageTextToText, config=config)
     text = config.get_text_config(decoder=True)

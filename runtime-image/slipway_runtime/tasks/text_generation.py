@@ -1,12 +1,13 @@
 """text-generation: a text or a chat → what the model writes after it. Answers are Generated, see generated.py.
 
 Inputs: a string, a list of strings, a chat {"messages", "tools", "tool_choice", "tool_prompt"}, or its messages alone.
-A text gets 100 new tokens unless max_new_tokens says otherwise, as in text-generation-inference; a chat as an object
-gets what the model and the server allow. An answer also ends where the model's context does.
+A text gets 100 new tokens unless max_new_tokens says otherwise, as in text-generation-inference; a chat what the model
+and the server allow, as in OpenAI's API. An answer also ends where the model's context does.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import AutoModelForCausalLM
@@ -27,6 +28,10 @@ _NEW_TOKENS = 100
 _UNBOUNDED = 2**20  # for models without a table of positions; the body's size bounds them before
 
 
+Begun = tuple[str, list[int], Mapping[str, Any]]
+"""The prompt's text, its ids, and what else the model needs beside them."""
+
+
 class TextGeneration(Adapter):
     """The adapter."""
 
@@ -45,7 +50,7 @@ class TextGeneration(Adapter):
     def parse(self, inputs: object, parameters: GenerationParameters) -> Call:
         p = checked(parameters, self._limits)
         if is_chat(inputs):
-            chat = checked_chat(inputs, self._limits)
+            chat = self.chat(inputs)
             if chat.must_call and p.grammar is not None:
                 raise InvalidInput("parameters.grammar", "cannot be kept beside a tool that must be called")
             return Call(inputs=[chat], parameters=p, single=True)
@@ -79,14 +84,12 @@ class TextGeneration(Adapter):
     def _items(self, entry: str | Chat, p: GenerationParameters, grammar: Any, field: str) -> list[Item]:
         calls = None
         if isinstance(entry, Chat):
-            text, field = render(entry, self._tokenizer.tokenizer), entry.field
-            ids = self._tokenizer.ids(text, special_tokens=False)
+            field = entry.field
             if entry.tools:
                 calls = Calls(frozenset(tool["function"]["name"] for tool in entry.tools))
             if entry.must_call:
                 grammar = self._engine.grammars.json(call_schema(entry.tools), "inputs.tools")
-        else:
-            text, ids = entry, self._tokenizer.ids(entry)
+        text, ids, extra = self.begun(entry, field)
         ids = self._fitting(ids, p, field)
         new = p.max_new_tokens or (self._limits.max_new_tokens if isinstance(entry, Chat) else _NEW_TOKENS)
         return [
@@ -100,10 +103,22 @@ class TextGeneration(Adapter):
                     top_n_tokens=p.top_n_tokens,
                     prefill=p.decoder_input_details,
                     calls=calls,
+                    extra=extra,
                 )
             )
             for sampling in samplings(p, grammar, self._vocabulary)
         ]
+
+    def chat(self, inputs: Any) -> Chat:
+        """The checked conversation. Raises InvalidInput."""
+        return checked_chat(inputs, self._limits)
+
+    def begun(self, entry: Any, field: str) -> Begun:  # noqa: ARG002 - for those whose inputs can be wrong here
+        """What the model continues. Raises InvalidInput."""
+        if isinstance(entry, Chat):
+            text = render(entry, self._tokenizer.tokenizer)
+            return text, self._tokenizer.ids(text, special_tokens=False), {}
+        return entry, self._tokenizer.ids(entry), {}
 
     def _fitting(self, ids: list[int], p: GenerationParameters, field: str) -> list[int]:
         """As `truncate` has it: the last so many. Raises InvalidInput where no room is left for an answer."""

@@ -213,6 +213,104 @@ def layoutlmv3(folder: Path) -> Path:
     return _saved(folder, transformers.LayoutLMv3ForQuestionAnswering(config), tok, processor)
 
 
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'] }} : {% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}IMAGE {% else %}{{ part['text'] }} {% endif %}{% endfor %}[SEP] {% endfor %}"
+    "{% if add_generation_prompt %}assistant : {% endif %}"
+)
+
+
+def llava(folder: Path) -> Path:
+    """LlavaForConditionalGeneration: CLIP's tower, a Llama, four tokens for each image."""
+    transformers = _seeded()
+    tok = _seeing_tokenizer("<image>")
+    vision = transformers.CLIPVisionConfig(**_TOWER, image_size=32, patch_size=16, projection_dim=16)
+    config = transformers.LlavaConfig(
+        vision_config=vision,
+        text_config=transformers.LlamaConfig(**_writer(tok)),
+        image_token_id=tok.convert_tokens_to_ids("<image>"),
+        vision_feature_layer=-1,
+        image_seq_length=4,
+    )
+    processor = transformers.LlavaProcessor(
+        image_processor=transformers.CLIPImageProcessor(
+            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
+        ),
+        tokenizer=tok,
+        patch_size=16,
+        num_additional_image_tokens=1,
+        vision_feature_select_strategy="default",
+        chat_template=CHAT_TEMPLATE.replace("IMAGE", "<image>"),
+    )
+    return _saved(folder, transformers.LlavaForConditionalGeneration(config), processor)
+
+
+def qwen2_vl(folder: Path) -> Path:
+    """Qwen2VLForConditionalGeneration: as many tokens as the image is large, positions in three dimensions."""
+    transformers = _seeded()
+    marks = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+    tok = _seeing_tokenizer(*marks)
+    ids = [tok.convert_tokens_to_ids(mark) for mark in marks]
+    config = transformers.Qwen2VLConfig(
+        text_config={
+            **_writer(tok),
+            "rope_parameters": {"rope_type": "default", "mrope_section": [2, 2, 4], "rope_theta": 10000.0},
+        },
+        vision_config={
+            "depth": 2, "embed_dim": 32, "hidden_size": 32, "num_heads": 2, "mlp_ratio": 2, "patch_size": 14,
+            "spatial_merge_size": 2, "temporal_patch_size": 2, "initializer_range": 0.5,
+        },
+        image_token_id=ids[0],
+        video_token_id=ids[1],
+        vision_start_token_id=ids[2],
+        vision_end_token_id=ids[3],
+    )  # fmt: skip
+    pixels = {"size": {"shortest_edge": 28 * 28, "longest_edge": 16 * 28 * 28}}
+    processor = transformers.Qwen2VLProcessor(
+        image_processor=transformers.Qwen2VLImageProcessor(**pixels),
+        tokenizer=tok,
+        video_processor=transformers.Qwen2VLVideoProcessor(**pixels),
+        chat_template=CHAT_TEMPLATE.replace("IMAGE", "<|vision_start|><|image_pad|><|vision_end|>"),
+    )
+    return _saved(folder, transformers.Qwen2VLForConditionalGeneration(config), processor)
+
+
+def smolvlm(folder: Path) -> Path:
+    """Idefics3ForConditionalGeneration, SmolVLM's elder: images are cut into tiles, with marks between."""
+    transformers = _seeded()
+    rows = [f"<row_{i + 1}_col_{j + 1}>" for i in range(6) for j in range(6)]
+    tok = _seeing_tokenizer("<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *rows)
+    config = transformers.Idefics3Config(
+        vision_config={**_TOWER, "image_size": 32, "patch_size": 8},
+        text_config=transformers.LlamaConfig(**_writer(tok)),
+        image_token_id=tok.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=tok.pad_token_id,
+    )
+    processor = transformers.Idefics3Processor(
+        image_processor=transformers.Idefics3ImageProcessor(
+            size={"longest_edge": 64}, max_image_size={"longest_edge": 32}
+        ),
+        tokenizer=tok,
+        image_seq_len=4,
+        chat_template=CHAT_TEMPLATE.replace("IMAGE", "<image>"),
+    )
+    return _saved(folder, transformers.Idefics3ForConditionalGeneration(config), processor)
+
+
+def _seeing_tokenizer(*marks: str) -> Any:
+    tok = tokenizer(model_max_length=256)
+    tok.add_tokens(list(marks), special_tokens=True)
+    tok.eos_token, tok.model_input_names = "[SEP]", ["input_ids", "attention_mask"]
+    tok.padding_side = "left"
+    return tok
+
+
+def _writer(tok: Any) -> dict[str, Any]:
+    special = {"bos_token_id": tok.cls_token_id, "eos_token_id": tok.sep_token_id, "pad_token_id": tok.pad_token_id}
+    return {**_TOWER, **special, "vocab_size": len(tok), "num_key_value_heads": 2, "max_position_embeddings": 256}
+
+
 _TOWER: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,

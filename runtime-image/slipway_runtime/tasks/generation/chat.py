@@ -6,7 +6,7 @@ transformers runs templates in jinja's sandbox.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,10 @@ _TOOL_PROMPT = (
     "These functions can be called. Where one helps to answer, reply with nothing but a JSON object "
     '{"name": the function, "arguments": an object with its arguments}.'
 )
+
+
+Content = Callable[[object, str], Any]
+"""(a message's content, its field) → what the template gets. Raises InvalidInput."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +50,11 @@ def is_chat(inputs: object) -> bool:
     return isinstance(inputs, list) and bool(inputs) and all(isinstance(one, dict) for one in inputs)
 
 
-def checked_chat(inputs: Any, limits: Limits) -> Chat:
-    """Raises InvalidInput."""
+def checked_chat(inputs: Any, limits: Limits, content: Content | None = None) -> Chat:
+    """Raises InvalidInput. `content`: reads a message's content for a template that takes more than texts."""
+    content = content or _content
     if isinstance(inputs, list):
-        return Chat(_messages(inputs, "inputs", limits))
+        return Chat(_messages(inputs, "inputs", limits, content))
     for name in inputs:
         if name not in _CHAT_FIELDS:
             raise InvalidInput(f"inputs.{name[:80]}", f"is unknown; a chat has {', '.join(_CHAT_FIELDS)}")
@@ -58,7 +63,7 @@ def checked_chat(inputs: Any, limits: Limits) -> Chat:
     prompt = inputs.get("tool_prompt")
     if prompt is not None and not isinstance(prompt, str):
         raise InvalidInput("inputs.tool_prompt", f"must be a string, got {kind_of(prompt)}")
-    messages = _messages(inputs["messages"], "inputs.messages", limits)
+    messages = _messages(inputs["messages"], "inputs.messages", limits, content)
     return Chat(messages, chosen, must, prompt or _TOOL_PROMPT, "inputs.messages")
 
 
@@ -97,17 +102,21 @@ def _with_tools(messages: list[dict[str, Any]], tools: Any, prompt: str) -> list
     told = f"\n---\n{prompt}\n{json.dumps([tool['function'] for tool in tools])}"
     last = max((i for i, one in enumerate(messages) if one["role"] == "user"), default=None)
     if last is None:
-        return [{"role": "user", "content": told}, *messages]
-    return [{**one, "content": one["content"] + told} if i == last else one for i, one in enumerate(messages)]
+        return [{"role": "user", "content": _added(type(messages[0]["content"])(), told)}, *messages]
+    return [{**one, "content": _added(one["content"], told)} if i == last else one for i, one in enumerate(messages)]
 
 
-def _messages(value: object, field: str, limits: Limits) -> list[dict[str, Any]]:
+def _added(content: Any, text: str) -> Any:
+    return content + text if isinstance(content, str) else [*content, {"type": "text", "text": text}]
+
+
+def _messages(value: object, field: str, limits: Limits, content: Content) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         raise InvalidInput(field, f"must be a list of messages, got {kind_of(value)}")
-    return [_message(one, f"{field}[{i}]") for i, one in enumerate(checked_list(value, field, limits))]
+    return [_message(one, f"{field}[{i}]", content) for i, one in enumerate(checked_list(value, field, limits))]
 
 
-def _message(value: object, field: str) -> dict[str, Any]:
+def _message(value: object, field: str, content: Content) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(field, f'must be an object {{"role": …, "content": …}}, got {kind_of(value)}')
     role = value.get("role")
@@ -125,7 +134,7 @@ def _message(value: object, field: str) -> dict[str, Any]:
         message["tool_calls"] = _calls(calls, f"{field}.tool_calls")
     if "content" not in message and not message.get("tool_calls"):
         raise InvalidInput(f"{field}.content", "is missing; give a string")
-    message["content"] = _content(message.get("content", ""), f"{field}.content")
+    message["content"] = content(message.get("content", ""), f"{field}.content")
     for name in ("name", "tool_call_id", "reasoning_content"):
         if name in message and not isinstance(message[name], str):
             raise InvalidInput(f"{field}.{name}", f"must be a string, got {kind_of(message[name])}")
