@@ -17,6 +17,7 @@ import soundfile  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from slipway_runtime.errors import InvalidInput
+from slipway_runtime.tasks.mp4 import too_many_samples
 
 Samples = NDArray[np.float32]
 
@@ -24,8 +25,19 @@ READ = "wav, flac, ogg, mp3, aiff, webm, mp4 (m4a), aac and amr"
 _FRAMES = 1 << 16  # of one block
 # libsndfile's count where a header has none (a FLAC that was written to a pipe).
 _UNKNOWN = (1 << 63) - 1
+# What these containers usually hold. No video: FFmpeg's library would decode a picture of any size to learn about it.
+_DECODERS = (
+    "aac", "ac3", "alac", "amrnb", "amrwb", "eac3", "flac", "libopencore_amrnb", "libopencore_amrwb", "libopus",
+    "libvorbis", "mp3", "mp3float", "opus", "pcm_alaw", "pcm_f32le", "pcm_mulaw", "pcm_s16be", "pcm_s16le", "pcm_s24le",
+    "pcm_u8", "speex", "vorbis",
+)  # fmt: skip
 # No other protocol than the bytes at hand; no files that a QuickTime atom names.
-_CLOSED = {"protocol_whitelist": "none", "enable_drefs": "0", "use_absolute_path": "0"}
+_CLOSED = {
+    "protocol_whitelist": "none",
+    "codec_whitelist": ",".join(_DECODERS),
+    "enable_drefs": "0",
+    "use_absolute_path": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -128,8 +140,12 @@ def _by_soundfile(content: bytes, kind: Kind, field: str) -> Stream:
 
 
 def _by_ffmpeg(content: bytes, kind: Kind, field: str) -> Stream:
+    if kind.demuxer == "mov" and too_many_samples(content):
+        raise InvalidInput(field, "is mp4 whose index says that it has far too many samples; send wav")
     try:
-        container: Any = av.open(io.BytesIO(content), format=kind.demuxer, options=_CLOSED)
+        container: Any = av.open(
+            io.BytesIO(content), format=kind.demuxer, options=_CLOSED | {"format_whitelist": kind.demuxer}
+        )
     except (av.FFmpegError, ValueError, OSError):
         raise _broken(kind, field) from None
     if not container.streams.audio:
@@ -137,9 +153,11 @@ def _by_ffmpeg(content: bytes, kind: Kind, field: str) -> Stream:
         raise InvalidInput(field, f"is {kind.name} without sound in it")
     stream = container.streams.audio[0]
     codec: Any = stream.codec_context
-    if codec is None:  # a codec that this build does not know, or a header that was cut off
+    if codec is None or codec.name not in _DECODERS:  # None: unknown to this build, or a header that was cut off
         container.close()
-        raise _broken(kind, field)
+        if codec is None:
+            raise _broken(kind, field)
+        raise InvalidInput(field, f"is {kind.name} with sound as {codec.name}, which is not read; send aac or wav")
     seconds: float | None = None
     if stream.duration is not None and stream.time_base is not None:
         seconds = float(stream.duration * stream.time_base)
