@@ -86,10 +86,10 @@ _BY_NAME: dict[str, tuple[str, ...]] = {
         ("fill-mask", "feature-extraction"),
     ),
     **dict.fromkeys(("ElectraForPreTraining", "FunnelForPreTraining"), ("feature-extraction",)),
-    # They take labels, but not as the detectors do that are served for it, and are no detectors without.
-    **dict.fromkeys(
-        ("GroundingDinoForObjectDetection", "MMGroundingDinoForObjectDetection", "OmDetTurboForObjectDetection"), ()
-    ),
+    "GroundingDinoForObjectDetection": ("zero-shot-object-detection",),
+    "MMGroundingDinoForObjectDetection": ("zero-shot-object-detection",),
+    # It takes labels, but not as the detectors do that are served for it, and is no detector without.
+    "OmDetTurboForObjectDetection": (),
 }  # fmt: skip
 _SENTENCE_TRANSFORMERS = ("feature-extraction", "sentence-similarity")
 # diffusers' pipelines, `_class_name` of model_index.json, whose parts lie in its ordinary folders.

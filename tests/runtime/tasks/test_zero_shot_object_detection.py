@@ -1,4 +1,4 @@
-"""zero-shot-object-detection against transformers' pipeline and the direct forward: OWL-ViT, OWLv2."""
+"""zero-shot-object-detection against transformers' pipeline and the direct forward: OWL-ViT, OWLv2, Grounding DINO."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ LABELS = ["cat", "the big red house", "rain"]
 @pytest.fixture(scope="module", params=["owlvit", "owlv2"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Loaded]:
     folder = getattr(vision, request.param)(tmp_path_factory.mktemp(request.param))
+    return folder, load(folder)
+
+
+@pytest.fixture(scope="module")
+def grounding(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Loaded]:
+    folder = vision.grounding_dino(tmp_path_factory.mktemp("grounding_dino"))
     return folder, load(folder)
 
 
@@ -96,3 +102,21 @@ def test_top_k_gives_the_best_of_all_labels(model: tuple[Path, Loaded]) -> None:
 def test_bad_parameters_are_named(model: tuple[Path, Loaded], parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message):
         ask(model[1], png(PICTURES[0]), **parameters)
+
+
+def test_grounding_dino_reads_each_label_as_its_processor_writes_it(grounding: tuple[Path, Loaded]) -> None:
+    folder, loaded = grounding
+    reference = pipeline("zero-shot-object-detection", model=str(folder))
+    for image in PICTURES:
+        for label, text in (("Cat", "cat."), ("the big red house.", "the big red house."), ("rain", "rain.")):
+            expected = [entry | {"label": label} for entry in reference(image, candidate_labels=[text])]
+            assert len(expected) > 3
+            close(ask(loaded, png(image), candidate_labels=[label]), expected)
+
+
+def test_grounding_dino_answers_several_labels_and_images_as_each_by_itself(grounding: tuple[Path, Loaded]) -> None:
+    _, loaded = grounding
+    together = ask(loaded, [png(image) for image in PICTURES], candidate_labels=LABELS)
+    for image, answer in zip(PICTURES, together, strict=True):
+        alone = [entry for label in LABELS for entry in ask(loaded, png(image), candidate_labels=[label])]
+        close(answer, sorted(alone, key=lambda entry: -entry["score"]))

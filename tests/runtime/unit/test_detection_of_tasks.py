@@ -22,10 +22,7 @@ MAPPINGS: dict[str, tuple[str, set[str]]] = {
     "MASKED_LM": ("fill-mask", {"bart", "mbart", "mvp"}),  # served as the text-to-text models that they are
     "IMAGE_CLASSIFICATION": ("image-classification", {"perceiver"}),
     "OBJECT_DETECTION": ("object-detection", set()),
-    "ZERO_SHOT_OBJECT_DETECTION": (
-        "zero-shot-object-detection",
-        {"grounding-dino", "mm-grounding-dino", "omdet-turbo"},
-    ),
+    "ZERO_SHOT_OBJECT_DETECTION": ("zero-shot-object-detection", {"omdet-turbo"}),
     "ZERO_SHOT_IMAGE_CLASSIFICATION": (
         "zero-shot-image-classification",
         {"blip", "blip-2", "clipseg", "tipsv2", "videoprism"},

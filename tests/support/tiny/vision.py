@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from tests.support.models import tokenizer
+from tests.support.models import bert_config, tokenizer
 
 LABELS = ("cat", "dog", "house", "river", "sun", "rain", "film")
 
@@ -402,4 +402,30 @@ def sam(folder: Path, **config: Any) -> Path:
         "SamModel",
         SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=masks, **config),
         SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}),
+    )
+
+
+def grounding_dino(folder: Path, **config: Any) -> Path:
+    """GroundingDinoForObjectDetection over a Swin and a BERT: images keep their shape."""
+    from transformers import GroundingDinoConfig, GroundingDinoImageProcessor
+
+    tok = _text(folder, ["input_ids", "token_type_ids", "attention_mask"], 32)
+    sizes: dict[str, Any] = {
+        "backbone_config": _SWIN | {"out_features": ["stage2", "stage3", "stage4"]},
+        "text_config": bert_config(len(tok), max_position_embeddings=32, pad_token_id=tok.pad_token_id).to_dict(),
+        "num_queries": 12,
+        "d_model": 32,
+        "encoder_layers": 1,
+        "decoder_layers": 2,
+        "encoder_ffn_dim": 32,
+        "decoder_ffn_dim": 32,
+        "encoder_attention_heads": 4,
+        "decoder_attention_heads": 4,
+        "max_text_len": 32,
+    }
+    return _save(
+        folder,
+        "GroundingDinoForObjectDetection",
+        GroundingDinoConfig(**(sizes | config)),
+        GroundingDinoImageProcessor(size={"shortest_edge": 96, "longest_edge": 128}),
     )
