@@ -139,7 +139,10 @@ def load_text_model(
     # A tokenizer may make token types for a model that has none (BERT's beside DistilBERT's weights).
     types = "token_type_ids" in tokenizer.model_input_names
     types = types and "token_type_ids" in inspect.signature(network.model.forward).parameters
-    return TextModel(network.model, config, network.device, TextTokenizer(tokenizer, limit, needs_types=types))
+    pad = getattr(config, "pad_token_id", None)  # by it decoders find a text's last token, and RoBERTa its places
+    pad = pad if isinstance(pad, int) and pad >= 0 else tokenizer.pad_token_id
+    reader = TextTokenizer(tokenizer, limit, needs_types=types, pad=pad or 0)
+    return TextModel(network.model, config, network.device, reader)
 
 
 def load_tokenizer(artifact: Artifact, config: Any) -> Any:

@@ -95,8 +95,9 @@ class TextTokenizer:
     either; a text that is too long is encoded again by a copy that cuts, one at a time. Padding happens in `collate`.
     """
 
-    def __init__(self, tokenizer: Any, limit: int, *, needs_types: bool) -> None:
+    def __init__(self, tokenizer: Any, limit: int, *, needs_types: bool, pad: int | None = None) -> None:
         self.tokenizer = tokenizer
+        self.pad = pad if pad is not None else tokenizer.pad_token_id or 0
         self.limit = limit
         self.needs_types = needs_types
         self._lock = threading.Lock()
@@ -218,9 +219,8 @@ class TextTokenizer:
         Input_ids, attention_mask and, where the model has them, token_type_ids, each [batch, tokens].
         """
         longest = max(len(text.ids) for text in texts)
-        pad = self.tokenizer.pad_token_id or 0
         left = self.tokenizer.padding_side == "left"
-        ids = np.full((len(texts), longest), pad, dtype=np.int64)
+        ids = np.full((len(texts), longest), self.pad, dtype=np.int64)
         mask = np.zeros((len(texts), longest), dtype=np.int64)
         types = np.zeros((len(texts), longest), dtype=np.int64)
         for row, text in enumerate(texts):

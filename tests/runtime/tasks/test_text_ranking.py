@@ -70,6 +70,16 @@ def test_a_batch_equals_one_by_one_whatever_the_padding(model: Loaded) -> None:
         assert alone["score"] == pytest.approx(together[i], abs=1e-5)
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("pads", [("config", "tokenizer"), ("config",), ("tokenizer",), ()])
+def test_a_decoder_ranks_alike_whoever_knows_what_pads(tmp_path: Path, side: str, pads: tuple[str, ...]) -> None:
+    loaded = load(text.decoder_ranker(tmp_path / "ranker", padding_side=side, pads=pads), task="text-ranking")
+    together = {entry["index"]: entry["score"] for entry in ask(loaded, INPUTS, raw_scores=True)}
+    for i, one in enumerate(TEXTS):
+        [alone] = ask(loaded, {"query": QUERY, "texts": [one]}, raw_scores=True)
+        assert alone["score"] == pytest.approx(together[i], abs=1e-4)
+
+
 def test_long_pairs_are_cut_unless_that_is_forbidden(folder: Path, model: Loaded) -> None:
     long = ["rain " * 100, "paris"]
     answer = {entry["index"]: entry["score"] for entry in ask(model, {"query": QUERY, "texts": long}, raw_scores=True)}

@@ -82,6 +82,34 @@ def cross_encoder(folder: Path, **config: Any) -> Path:
     return folder
 
 
+def decoder_ranker(folder: Path, *, padding_side: str = "right", pads: Sequence[str] = ("config", "tokenizer")) -> Path:
+    """Qwen3ForSequenceClassification with one score, read off a text's last token. `pads`: who knows what pads."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForSequenceClassification
+
+    torch.manual_seed(0)
+    tok = tokenizer()
+    tok.padding_side = padding_side
+    sizes: dict[str, Any] = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 16,
+        "intermediate_size": 64,
+        "max_position_embeddings": 64,
+        "initializer_range": 0.5,
+        "id2label": {0: "LABEL_0"},
+        "pad_token_id": 5 if "config" in pads else None,
+    }
+    model = Qwen3ForSequenceClassification(Qwen3Config(vocab_size=len(tok), **sizes))
+    model.save_pretrained(folder)
+    if "tokenizer" not in pads:
+        tok.pad_token = None
+    tok.save_pretrained(folder)
+    return folder
+
+
 def table_answerer(
     folder: Path, *, aggregation: Sequence[str] = ("NONE", "SUM", "AVERAGE", "COUNT"), **config: Any
 ) -> Path:
