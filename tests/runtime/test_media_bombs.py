@@ -6,8 +6,6 @@ import io
 import struct
 import time
 import zlib
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -15,20 +13,9 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
 from slipway_runtime.tasks.images import image_of
 
+from tests.support.memory import peak_megabytes
+
 LIMITS = Limits()
-
-
-def peak_megabytes(act: Callable[[], object]) -> float:
-    """What `act` adds to this process's memory at most."""
-    Path("/proc/self/clear_refs").write_text("5")  # begin the high-water mark anew
-    before = _high_water()
-    act()
-    return _high_water() - before
-
-
-def _high_water() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:

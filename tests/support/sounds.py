@@ -26,9 +26,12 @@ def sine(seconds: float, hertz: float = 440.0, rate: int = RATE) -> Any:
 
 
 def encoded(samples: Any, container: str = "wav", rate: int = RATE, **options: Any) -> bytes:
-    """Samples ([frames] or [frames, channels]) as a file: wav, flac, ogg, mp3, aiff, or one of FFmpeg's containers."""
+    """Samples ([frames] or [frames, channels]) as a file: wav, flac, ogg, mp3, aiff, or one of FFmpeg's containers.
+
+    `options`: subtype for the former, the container's own for the latter.
+    """
     if container in _BY_FFMPEG:
-        return _by_ffmpeg(samples, container, rate)
+        return _by_ffmpeg(samples, container, rate, options)
     import soundfile  # type: ignore[import-untyped]
 
     file = io.BytesIO()
@@ -36,7 +39,7 @@ def encoded(samples: Any, container: str = "wav", rate: int = RATE, **options: A
     return file.getvalue()
 
 
-def _by_ffmpeg(samples: Any, container: str, rate: int) -> bytes:
+def _by_ffmpeg(samples: Any, container: str, rate: int, options: dict[str, str]) -> bytes:
     import av
 
     file = io.BytesIO()
@@ -44,7 +47,7 @@ def _by_ffmpeg(samples: Any, container: str, rate: int) -> bytes:
     layout = "mono" if len(channels) == 1 else "stereo"
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(channels), format="fltp", layout=layout)
     frame.sample_rate = rate
-    with av.open(file, "w", format=container) as out:
+    with av.open(file, "w", format=container, options=options) as out:
         stream: Any = out.add_stream(_BY_FFMPEG[container], rate=rate)
         stream.layout = layout
         resampler = av.AudioResampler(
