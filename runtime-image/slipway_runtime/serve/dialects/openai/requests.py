@@ -36,13 +36,14 @@ class StreamOptions(msgspec.Struct, kw_only=True):
 
 
 class Sampling(Common, kw_only=True):
-    """What chat and completions share. top_k, min_p and repetition_penalty are no fields of OpenAI's, but of most
-    servers like this one."""
+    """What chat and completions share. top_k, repetition_penalty and truncate (to so many of the prompt's last tokens)
+    are no fields of OpenAI's, but the task's."""
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     top_k: Count | None = None
     repetition_penalty: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    truncate: Count | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
@@ -137,6 +138,7 @@ def parameters(asked: Sampling) -> dict[str, Any]:
         "top_p": None if greedy else asked.top_p,
         "top_k": None if greedy else asked.top_k,
         "repetition_penalty": asked.repetition_penalty,
+        "truncate": asked.truncate,
         "presence_penalty": asked.presence_penalty,
         "frequency_penalty": asked.frequency_penalty,
         "logit_bias": asked.logit_bias or None,
