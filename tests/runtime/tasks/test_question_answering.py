@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import InferenceClient
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits, Loaded
 
+from tests.runtime.conftest import Serve
 from tests.support.asking import ask, load
 from tests.support.tiny import text
 
@@ -195,3 +197,14 @@ def test_a_context_of_too_many_windows_is_refused_before_they_are_made(tmp_path:
     loaded = load(text.question_answerer(tmp_path / "qa"), limits=Limits(max_inputs=3))
     with pytest.raises(InvalidInput, match=r"inputs.context: takes 148 windows of 64 tokens, at most 3 are allowed"):
         ask(loaded, inputs("rain " * 200), doc_stride=52)
+
+
+def test_the_client_reads_the_answer(serve: Serve, model: tuple[Path, Loaded]) -> None:
+    with serve(model[0]) as server:
+        client = InferenceClient(model=server.url)
+        one: Any = client.question_answering(QUESTION, SHORT)
+        assert vars(one) == pytest.approx(ask(model[1], inputs(SHORT)), abs=1e-5)
+        several: Any = client.question_answering(QUESTION, LONG, top_k=3, doc_stride=10, align_to_words=False)
+        assert [entry.answer for entry in several] == [
+            entry["answer"] for entry in ask(model[1], inputs(LONG), top_k=3, doc_stride=10, align_to_words=False)
+        ]

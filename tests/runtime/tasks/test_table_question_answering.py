@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import InferenceClient
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits, Loaded
 
+from tests.runtime.conftest import Serve
 from tests.support.asking import ask, load
 from tests.support.tiny import text
 
@@ -179,3 +181,9 @@ def test_queries_of_all_tables_together_are_limited(tmp_path: Path) -> None:
     loaded = load(text.table_answerer(tmp_path / "tapas"), limits=Limits(max_inputs=3))
     with pytest.raises(InvalidInput, match="inputs: has 4 queries, at most 3 are allowed"):
         ask(loaded, [inputs(["rain", "sun"]), inputs(["cat", "dog"])])
+
+
+def test_the_client_reads_the_answer(serve: Serve, model: tuple[Path, Loaded]) -> None:
+    with serve(model[0]) as server:
+        found = InferenceClient().table_question_answering(TABLE, QUERIES[1], model=server.url, sequential=False)
+        assert vars(found) == ask(model[1], inputs(QUERIES[1]))

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import InferenceClient
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits, Loaded
 
+from tests.runtime.conftest import Serve
 from tests.support.asking import ask, load
 from tests.support.tiny import text
 
@@ -136,3 +138,16 @@ def test_a_text_of_too_many_windows_is_refused_before_they_are_made(tmp_path: Pa
     with pytest.raises(InvalidInput, match="inputs: takes 139 windows of 64 tokens, at most 4 are allowed"):
         ask(loaded, "rain " * 200, stride=61)
     assert ask(loaded, "rain " * 200, stride=0)
+
+
+def test_the_client_reads_the_answer(serve: Serve, model: tuple[Path, Loaded]) -> None:
+    with serve(model[0]) as server:
+        client = InferenceClient(model=server.url)
+        found = client.token_classification(TEXTS[1], aggregation_strategy="first", ignore_labels=["O", "MISC"])
+        same(
+            [{k: v for k, v in vars(entry).items() if k != "entity"} for entry in found],
+            ask(model[1], TEXTS[1], aggregation_strategy="first", ignore_labels=["O", "MISC"]),
+        )
+        assert (
+            server.post({"inputs": TEXTS[1]}, path="/pipeline/ner").json() == server.post({"inputs": TEXTS[1]}).json()
+        )

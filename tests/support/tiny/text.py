@@ -102,8 +102,8 @@ def decoder_ranker(folder: Path, *, padding_side: str = "right", pads: Sequence[
         "id2label": {0: "LABEL_0"},
         "pad_token_id": 5 if "config" in pads else None,
     }
-    model = Qwen3ForSequenceClassification(Qwen3Config(vocab_size=len(tok), **sizes))
-    model.save_pretrained(folder)
+    kind: Any = Qwen3ForSequenceClassification
+    kind(Qwen3Config(vocab_size=len(tok), **sizes)).save_pretrained(folder)
     if "tokenizer" not in pads:
         tok.pad_token = None
     tok.save_pretrained(folder)
