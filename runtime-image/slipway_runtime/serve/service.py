@@ -33,6 +33,13 @@ T = TypeVar("T")
 CLIENT_DEFAULTS = ("", "dummy", "tgi")
 
 
+@dataclass(frozen=True)
+class TokenIds:
+    """A text as ids of the model's own vocabulary, among the inputs of a request."""
+
+    ids: tuple[int, ...]
+
+
 @dataclass
 class TaskRequest:
     """What a dialect makes of a request."""
@@ -176,7 +183,10 @@ class Service:
                 "", f'the body is no JSON object, and {adapter.task} takes no image or sound; send {{"inputs": …}}'
             )
         parameters = {**self._implied(adapter, request), **request.parameters}
-        call = adapter.parse(request.inputs, convert(parameters, adapter.parameters))
+        inputs = request.inputs
+        if isinstance(inputs, list) and any(isinstance(one, TokenIds) for one in inputs):
+            inputs = await loop.run_in_executor(self._workers, _as_texts, loaded, inputs)
+        call = adapter.parse(inputs, convert(parameters, adapter.parameters))
         started = self._clock()
         items = await loop.run_in_executor(self._workers, adapter.preprocess, call)
         preprocessed = self._clock()
@@ -244,6 +254,14 @@ class Service:
         """What the task's name says, be it the request's or the endpoint's."""
         names = request.tasks or (self.settings.task,)
         return next((implied(name) for name in names if canonical(name) == adapter.task), {})
+
+
+def _as_texts(loaded: Loaded, inputs: list[Any]) -> list[Any]:
+    from slipway_runtime.tasks.tokens import text_of  # noqa: PLC0415 - imports torch, which a loaded model has done
+
+    return [
+        text_of(loaded, one.ids, f"inputs[{i}]") if isinstance(one, TokenIds) else one for i, one in enumerate(inputs)
+    ]
 
 
 def told(error: InvalidInput, fields: Mapping[str, str]) -> InvalidInput:

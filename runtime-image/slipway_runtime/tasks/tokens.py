@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slipway_runtime.errors import NotFound
+from slipway_runtime.errors import InvalidInput, NotFound
 from slipway_runtime.tasks.adapter import Limits, Loaded
 from slipway_runtime.tasks.generation.chat import checked_chat, render
 from slipway_runtime.tasks.texts import TextTokenizer
@@ -29,6 +30,20 @@ def pieces(loaded: Loaded, text: str, *, special_tokens: bool = True) -> list[Pi
     if len(places) != len(ids):  # a tokenizer without a Rust backend knows none
         return [Piece(token, "", 0, 0) for token in ids]
     return [Piece(token, text[start:stop], start, stop) for token, (start, stop) in zip(ids, places, strict=True)]
+
+
+def text_of(loaded: Loaded, ids: Sequence[int], field: str) -> str:
+    """The text that is tokenized to these ids, with the special tokens that the tokenizer would not add by itself.
+
+    Half characters, which no text gives, become U+FFFD. Raises InvalidInput for what are no ids.
+    """
+    reader = _tokenizer(loaded)
+    known = len(reader.tokenizer)
+    for i, token in enumerate(ids):
+        if not 0 <= token < known:
+            raise InvalidInput(f"{field}[{i}]", f"{token} is no token id of this model: they go from 0 to {known - 1}")
+    texts = [str(reader.tokenizer.decode(list(ids), skip_special_tokens=skip)) for skip in (True, False)]
+    return next((text for text in texts if reader.ids(text) == list(ids)), texts[0])
 
 
 def templated(loaded: Loaded, chat: Any, limits: Limits) -> str:

@@ -19,14 +19,14 @@ ROOT, ELSEWHERE = HuggingFace(data=True), HuggingFace()
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def parsed(body: Any, content_type: str | None = None, dialect: HuggingFace = ROOT, **headers: str) -> Exchange:
+def parsed(body: Any, content_type: str | None = None, dialect: HuggingFace = ROOT, **headers: Any) -> Exchange:
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     if content_type is not None:
         given["content-type"] = content_type
     return dialect.parse(body if isinstance(body, bytes) else orjson.dumps(body), given, {})
 
 
-def reply(value: Any, task: str, body: Any = None, **headers: str) -> Reply:
+def reply(value: Any, task: str, body: Any = None, **headers: Any) -> Reply:
     return parsed(body or {"inputs": "a"}, **headers).reply([Answer(value, task, 1, 0, 0, 0)])
 
 
@@ -101,7 +101,7 @@ def test_the_url_that_inference_client_puts_into_a_tables_parameters_is_dropped(
         ({}, {"inputs": "a", "options": {"wait_for_model": True, "use_cache": False}}, True),
     ],
 )
-def test_old_ways_to_wait_for_the_model(headers: dict[str, str], body: dict[str, Any], wait: bool) -> None:
+def test_old_ways_to_wait_for_the_model(headers: dict[str, Any], body: dict[str, Any], wait: bool) -> None:
     assert parsed(body, **headers).requests[0].wait_for_model is wait
 
 

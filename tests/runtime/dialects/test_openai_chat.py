@@ -168,6 +168,17 @@ def test_completions_of_texts(client: OpenAI) -> None:
     assert "".join(chunk.choices[0].text for chunk in chunks) == each[0].choices[0].text
 
 
+def test_a_prompt_may_be_the_models_own_token_ids(client: OpenAI, writer: RuntimeServer) -> None:
+    ids = [piece["id"] for piece in writer.post({"inputs": "the film is a cat"}, path="/tokenize").json()]
+    asked: dict[str, Any] = {"model": "writer", "max_tokens": 6, "temperature": 0}
+    text = client.completions.create(**asked, prompt="the film is a cat")
+    for prompt in (ids, [ids]):
+        same = client.completions.create(**asked, prompt=prompt)
+        assert (same.choices[0].text, same.usage) == (text.choices[0].text, text.usage)
+    with pytest.raises(openai.BadRequestError, match=r"prompt\[0\]\[1\]: 99999 is no token id of this model"):
+        client.completions.create(**asked, prompt=[ids[0], 99999])
+
+
 def test_completions_echo_the_prompt_with_its_logprobs(client: OpenAI) -> None:
     choice = client.completions.create(
         model="writer", prompt="the film", max_tokens=3, temperature=0, echo=True, logprobs=2

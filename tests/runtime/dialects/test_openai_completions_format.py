@@ -10,7 +10,7 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.serve.dialects import Exchange
 from slipway_runtime.serve.dialects.openai import Context
 from slipway_runtime.serve.dialects.openai.completions import Completions
-from slipway_runtime.serve.service import TaskRequest
+from slipway_runtime.serve.service import TaskRequest, TokenIds
 from slipway_runtime.tasks.generated import Token
 
 from tests.support.generated import answer, events, generated
@@ -32,7 +32,7 @@ def whole(*found: Any, **body: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("prompt", "inputs"),
-    [("a", ["a"]), (["a", "b"], ["a", "b"]), ([1, 2], [[1, 2]]), ([[1], [2, 3]], [[1], [2, 3]])],
+    [("a", ["a"]), (["a", "b"], ["a", "b"]), ([1, 2], [TokenIds((1, 2))]), (["a", [2, 3]], ["a", TokenIds((2, 3))])],
 )
 def test_prompts_are_texts_or_token_ids(prompt: Any, inputs: Any) -> None:
     assert asked(prompt=prompt).inputs == inputs
@@ -62,6 +62,7 @@ def test_fields_become_parameters_of_the_task(body: dict[str, Any], parameters: 
         ({"best_of": 2, "stream": True}, "best_of", "cannot be asked of a stream"),
         ({"echo": True, "stream": True}, "echo", "cannot be asked of a stream"),
         ({"prompt": ["a", 1]}, "prompt[1]", "must be a string or a list of token ids"),
+        ({"prompt": [1, True]}, "prompt[0]", "must be a string or a list of token ids"),
         ({"prompt": [[]]}, "prompt[0]", "must be a string or a list of token ids"),
         ({"prompt": {}}, "prompt", "Expected str | array, got object"),
         ({"messages": []}, "messages", "unknown field"),

@@ -66,6 +66,14 @@ def test_usage_counts_the_tokens_of_all_texts(client: OpenAI) -> None:
     assert each[0] < each[1]
 
 
+def test_texts_may_be_the_models_own_token_ids(client: OpenAI, server: RuntimeServer, expected: Any) -> None:
+    for special in (True, False):  # the tokenizer's own are neither doubled nor missed
+        asked = {"inputs": TEXTS[0], "add_special_tokens": special}
+        ids = [piece["id"] for piece in server.post(asked, path="/tokenize").json()]
+        answer = client.embeddings.create(model="vectors", input=[ids])
+        np.testing.assert_allclose(answer.data[0].embedding, expected[0], atol=1e-6)
+
+
 def test_fewer_dimensions(client: OpenAI, expected: Any) -> None:
     vector = client.embeddings.create(model="vectors", input=TEXTS[0], dimensions=4).data[0].embedding
     cut = expected[0][:4]

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from slipway_runtime.errors import InvalidInput
+from slipway_runtime.serve.service import TokenIds
 
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
@@ -98,17 +99,20 @@ class EmbeddingRequest(Common, kw_only=True):
     prompt_name: str | None = None
 
 
-def prompts(value: str | list[Any], field: str) -> list[str | list[int]]:
-    """Each a text or token ids of the model's own vocabulary. Raises InvalidInput."""
+def prompts(value: str | list[Any], field: str) -> list[str | TokenIds]:
+    """A text, token ids of the model's own vocabulary, or a list of such. Raises InvalidInput."""
     if isinstance(value, str):
         return [value]
-    if value and all(isinstance(one, int) and not isinstance(one, bool) for one in value):
-        return [value]
+    if _are_ids(value):
+        return [TokenIds(tuple(value))]
     for i, one in enumerate(value):
-        ids = isinstance(one, list) and one and all(isinstance(t, int) and not isinstance(t, bool) for t in one)
-        if not isinstance(one, str) and not ids:
+        if not isinstance(one, str) and not _are_ids(one):
             raise InvalidInput(f"{field}[{i}]", "must be a string or a list of token ids")
-    return value
+    return [one if isinstance(one, str) else TokenIds(tuple(one)) for one in value]
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(type(one) is int for one in value)
 
 
 CHAT_FIELDS = {"inputs": ""}
