@@ -17,7 +17,7 @@ from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.audio import recordings_of, sounds_of, tone
-from slipway_runtime.tasks.hearing import Hearing
+from slipway_runtime.tasks.hearing import TRAINING_ONLY, Hearing
 from slipway_runtime.tasks.loading import load_config, load_network, load_part
 from slipway_runtime.tasks.scores import sigmoid, softmax
 
@@ -109,5 +109,5 @@ def load(artifact: Artifact, limits: Limits) -> Loaded:
     """Raises ModelFault."""
     config = load_config(artifact)
     extractor = load_part(artifact, AutoFeatureExtractor, "feature extractor")
-    network = load_network(artifact, AutoModelForAudioClassification, config)
+    network = load_network(artifact, AutoModelForAudioClassification, config, optional=TRAINING_ONLY)
     return network.loaded(AudioClassification(Hearing(network, extractor), limits))

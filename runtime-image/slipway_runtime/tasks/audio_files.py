@@ -119,8 +119,16 @@ def open_sound(content: bytes, field: str) -> Stream:
     return _by_ffmpeg(content, kind, field)
 
 
+class _Bytes(io.BytesIO):
+    """Where a broken header sends libsndfile before the beginning, it stays there: an exception inside its callback
+    would be printed with its traceback, and go no further."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return super().seek(max(0, offset) if whence == 0 else offset, whence)
+
+
 def _by_soundfile(content: bytes, kind: Kind, field: str) -> Stream:
-    file = soundfile.SoundFile(io.BytesIO(content))
+    file = soundfile.SoundFile(_Bytes(content))
     if file.format not in (kind.soundfile, f"{kind.soundfile}EX"):  # WAVEX is a WAV with a longer header
         raise _broken(kind, field)
 

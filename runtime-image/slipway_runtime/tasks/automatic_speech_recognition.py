@@ -16,6 +16,7 @@ from transformers import AutoFeatureExtractor, AutoModelForCTC, AutoModelForSpee
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded
 from slipway_runtime.tasks.audio import recordings_of, sounds_of, tone
+from slipway_runtime.tasks.hearing import TRAINING_ONLY
 from slipway_runtime.tasks.loading import load_config, load_network, load_part, load_tokenizer
 from slipway_runtime.tasks.speech.ctc import Ctc
 from slipway_runtime.tasks.speech.options import Options, SpeechParameters, options_of
@@ -76,7 +77,7 @@ def load(artifact: Artifact, limits: Limits) -> Loaded:
     tokenizer = load_tokenizer(artifact, config)
     architecture = str((config.architectures or [""])[0])
     auto_class = AutoModelForCTC if architecture.endswith("ForCTC") else AutoModelForSpeechSeq2Seq
-    network = load_network(artifact, auto_class, config)
+    network = load_network(artifact, auto_class, config, optional=TRAINING_ONLY)
     recognizer: Recognizer
     if auto_class is AutoModelForCTC:
         recognizer = Ctc(network, extractor, tokenizer)

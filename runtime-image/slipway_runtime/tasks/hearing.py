@@ -18,6 +18,15 @@ from slipway_runtime.tasks.loading import Network
 # Their feature extractors normalise each frame by itself, and everything after them knows the mask.
 _PADDED = ("wav2vec2", "hubert", "wavlm", "unispeech", "unispeech-sat", "data2vec-audio")
 
+# Weights that only training looks at; published checkpoints (wav2vec2-base-960h) lack them.
+TRAINING_ONLY = tuple(
+    f"{name}.masked_spec_embed"
+    for name in (
+        "data2vec_audio", "hubert", "sew", "sew_d", "unispeech", "unispeech_sat", "wav2vec2", "wav2vec2_bert",
+        "wav2vec2_conformer", "wavlm",
+    )
+)  # fmt: skip
+
 
 class Hearing:
     """A network with its feature extractor."""

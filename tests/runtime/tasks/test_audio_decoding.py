@@ -119,6 +119,21 @@ def test_a_file_cut_off_anywhere_is_decoded_to_there_or_refused(container: str) 
             assert error.field == "inputs"
 
 
+@pytest.mark.parametrize("container", ["wav", "flac", "ogg", "mp3", "aiff", "webm", "mp4", "adts", "amr"])
+def test_damaged_files_are_decoded_or_refused_and_nothing_else(container: str) -> None:
+    rate = RATES.get(container, RATE)
+    file = encoded(sine(0.3, rate=rate), container, rate)
+    random = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = bytearray(file)
+        for place in random.integers(0, min(len(file), 700) - 4, 3):
+            damaged[place : place + 4] = random.choice([b"\xff" * 4, b"\0" * 4, b"\x7f\xff\xff\xff", random.bytes(4)])
+        try:
+            assert decode(bytes(damaged), max_audio_seconds=60.0).seconds <= 61
+        except InvalidInput as error:
+            assert error.field == "inputs"
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +295,18 @@ def test_a_long_recording_is_heard_in_windows_of_thirty_seconds(models: dict[str
     answer = ask(models["ctc"], sound(34.0))
     assert answer.text == expected["text"]
     assert answer.duration == pytest.approx(34.0)
+
+
+def test_a_weight_that_only_training_looks_at_may_be_missing(
+    models: dict[str, Loaded], folders: dict[str, Path], tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(folders["ctc"], tmp_path / "published"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["wav2vec2.masked_spec_embed"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert ask(load(folder), sound(1.0)) == ask(models["ctc"], sound(1.0))
 
 
 # Others
