@@ -95,9 +95,9 @@ _SENTENCE_TRANSFORMERS = ("feature-extraction", "sentence-similarity")
 # diffusers' pipelines, `_class_name` of model_index.json, whose parts lie in its ordinary folders.
 _TEXT_TO_IMAGE = frozenset(
     {
-        "AuraFlowPipeline", "ChromaPipeline", "CogView4Pipeline", "FluxPipeline", "LatentConsistencyModelPipeline",
-        "Lumina2Pipeline", "PixArtAlphaPipeline", "PixArtSigmaPipeline", "SanaPipeline", "StableDiffusion3Pipeline",
-        "StableDiffusionPipeline", "StableDiffusionXLPipeline",
+        "AuraFlowPipeline", "ChromaPipeline", "FluxPipeline", "LatentConsistencyModelPipeline", "PixArtAlphaPipeline",
+        "PixArtSigmaPipeline", "SanaPipeline", "StableDiffusion3Pipeline", "StableDiffusionPipeline",
+        "StableDiffusionXLPipeline",
     }
 )  # fmt: skip
 

@@ -195,6 +195,18 @@ def test_an_image_that_the_models_safety_checker_withholds_is_said(tmp_path: Pat
         ask(loaded, "a film", num_inference_steps=2)
 
 
+def test_of_two_encoders_one_has_to_read_the_whole_prompt(tmp_path: Path) -> None:
+    loaded = load(multimodal.flux(tmp_path / "model"))
+    small = {"height": 64, "width": 64, "num_inference_steps": 1, "seed": 0}
+    assert pixels(ask(loaded, "rain " * 100, **small)).shape == (64, 64, 3)
+    with pytest.raises(InvalidInput, match="inputs: has 602 tokens, the model takes 512"):
+        ask(loaded, "rain " * 600, **small)
+    with pytest.raises(InvalidInput, match=r"parameters\.negative_prompt: this model takes no negative prompt"):
+        ask(loaded, "rain", negative_prompt="sun", **small)
+    with pytest.raises(InvalidInput, match=r"parameters\.height: must be a multiple of 16; got 72"):
+        ask(loaded, "rain", **(small | {"height": 72}))
+
+
 def edited(folder: Path, **changes: Any) -> Path:
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps(index | changes))

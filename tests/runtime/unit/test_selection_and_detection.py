@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from slipway_runtime.artifacts.selection import select
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.tasks.detect import choose_task
+from slipway_runtime.tasks.detect import capabilities, choose_task
 from slipway_runtime.tasks.table import TASKS
 
 TOKENIZER = ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"]
@@ -73,6 +73,45 @@ def config(architecture: str) -> dict[str, Any]:
 )
 def test_the_task_is_found_from_the_files(architecture: str, modules: tuple[str, ...], task: str) -> None:
     assert choose_task("", config(architecture), modules, "m") == task
+
+
+@pytest.mark.parametrize(
+    ("found", "tasks"),
+    [
+        ({"architectures": ["BlipForQuestionAnswering"], "model_type": "blip"}, ("visual-question-answering",)),
+        ({"architectures": ["BlipForConditionalGeneration"], "model_type": "blip"}, ("image-to-text",)),
+        ({"architectures": ["GitForCausalLM"], "model_type": "git"}, ("image-to-text",)),
+        ({"architectures": ["ViltForQuestionAnswering"], "model_type": "vilt"}, ("visual-question-answering",)),
+        (
+            {"architectures": ["LayoutLMForQuestionAnswering"], "model_type": "layoutlm"},
+            ("document-question-answering",),
+        ),
+        (
+            {"architectures": ["LlavaForConditionalGeneration"], "model_type": "llava", "vision_config": {}},
+            ("image-text-to-text", "image-to-text"),
+        ),
+        (
+            {
+                "architectures": ["VisionEncoderDecoderModel"],
+                "model_type": "vision-encoder-decoder",
+                "encoder": {"model_type": "donut-swin"},
+            },
+            ("document-question-answering", "image-to-text"),
+        ),
+        (
+            {
+                "architectures": ["VisionEncoderDecoderModel"],
+                "model_type": "vision-encoder-decoder",
+                "encoder": {"model_type": "vit"},
+            },
+            ("image-to-text",),
+        ),
+        ({"_class_name": "FluxPipeline"}, ("text-to-image",)),
+        ({"_class_name": "StableVideoDiffusionPipeline"}, ()),
+    ],
+)
+def test_models_that_join_images_and_text_are_told_apart(found: dict[str, Any], tasks: tuple[str, ...]) -> None:
+    assert capabilities(found, ()) == tasks
 
 
 @pytest.mark.parametrize(

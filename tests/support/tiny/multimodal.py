@@ -338,6 +338,37 @@ def _libraries() -> tuple[Any, Any]:
     return importlib.import_module("diffusers"), importlib.import_module("transformers")
 
 
+def flux(folder: Path) -> Path:
+    """FluxPipeline: CLIP reads 24 tokens of a prompt, T5 all of it; a negative prompt does nothing."""
+    import torch
+
+    diffusers, transformers = _libraries()
+    torch.manual_seed(0)
+    tok = tokenizer(model_max_length=24)
+    special = {"bos_token_id": tok.cls_token_id, "eos_token_id": tok.sep_token_id, "pad_token_id": tok.pad_token_id}
+    clip = transformers.CLIPTextConfig(
+        vocab_size=len(tok), hidden_size=32, intermediate_size=32, num_hidden_layers=1, num_attention_heads=4,
+        max_position_embeddings=24, **special,
+    )  # fmt: skip
+    t5 = transformers.T5Config(vocab_size=len(tok), d_model=32, d_ff=37, d_kv=8, num_heads=4, num_layers=1)
+    denoiser = diffusers.FluxTransformer2DModel(
+        patch_size=1, in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=32, pooled_projection_dim=32, axes_dims_rope=(4, 4, 8),
+    )  # fmt: skip
+    vae = _vae()
+    vae.register_to_config(shift_factor=0.06)
+    diffusers.FluxPipeline(
+        transformer=denoiser,
+        vae=vae,
+        text_encoder=transformers.CLIPTextModel(clip),
+        text_encoder_2=transformers.T5EncoderModel(t5),
+        tokenizer=tok,
+        tokenizer_2=tok,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+    ).save_pretrained(folder)
+    return folder
+
+
 def _vae() -> Any:
     return _libraries()[0].AutoencoderKL(
         block_out_channels=(8, 8, 8, 8),
