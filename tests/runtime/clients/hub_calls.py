@@ -1,7 +1,7 @@
 """Calls with huggingface_hub and text_generation, sync and async; runs in both environments.
 
-As a program, in the older clients' environment: `python -m tests.runtime.clients.hub_calls URL TASK` prints one JSON
-object, from the client's name to what it made of the answer, or to {"error": …}.
+As a program, in the older clients' environment: for each line "URL TASK" of its input it prints one line, a JSON
+object from the client's name to what it made of the answer, or to {"error": …}.
 """
 
 from __future__ import annotations
@@ -88,20 +88,26 @@ def plain(value: Any) -> Any:
     return value
 
 
-def main() -> None:
-    url, task = sys.argv[1:]
-    row, results = ROWS[task], {}
+def older(url: str, task: str) -> dict[str, Any]:
+    """What each client of the older environment makes of a task."""
+    row = ROWS[task]
     wanted: dict[str, Callable[[str, str], Any]] = {}
     if row.hub is not None:
         wanted |= {"hub-0.36": hub, "hub-0.36-async": hub_async}
     if row.text_generation:
         wanted |= {"text_generation": text_generation, "text_generation-async": text_generation_async}
+    results = {}
     for name, call in wanted.items():
         try:
             results[name] = call(url, task)
         except Exception as error:
             results[name] = {"error": f"{type(error).__name__}: {error}"}
-    print(json.dumps(results))
+    return results
+
+
+def main() -> None:
+    for line in sys.stdin:
+        print(json.dumps(older(*line.split())), flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from tests.support import models
 from tests.support.tiny import audio, generation, multimodal, text, vision
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
-    "feature-extraction": models.encoder,
+    "feature-extraction": models.sentence_transformer,
     "sentence-similarity": models.sentence_transformer,
     "text-classification": models.classifier,
     "fill-mask": models.masked_lm,
