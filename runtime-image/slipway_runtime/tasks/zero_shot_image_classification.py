@@ -50,8 +50,9 @@ class ZeroShotImageClassification(LabelledImages):
         batch = super().tokens(texts)
         if self._each_for_itself:  # trained on texts that fill all places, padding read along
             room = self._model.config.text_config.max_position_embeddings - batch["input_ids"].shape[1]
-            pad = self._tokenizer.tokenizer.pad_token_id or 0
-            batch["input_ids"] = torch.nn.functional.pad(batch["input_ids"], (0, room), value=pad)
+            tokenizer = self._tokenizer.tokenizer
+            sides = (room, 0) if tokenizer.padding_side == "left" else (0, room)
+            batch["input_ids"] = torch.nn.functional.pad(batch["input_ids"], sides, value=tokenizer.pad_token_id or 0)
         return batch
 
     @property
