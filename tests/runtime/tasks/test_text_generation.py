@@ -35,9 +35,7 @@ def model(folder: Path) -> Loaded:
 
 @pytest.fixture(scope="module")
 def reference(folder: Path) -> Any:
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(folder).eval()
+    return loaded_by_transformers(folder)
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +43,13 @@ def tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(folder)
+
+
+def loaded_by_transformers(folder: Path) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    return model.eval()
 
 
 def one(model: Loaded, text: str, **parameters: Any) -> Generated:
@@ -73,10 +78,10 @@ def streamed(model: Loaded, inputs: Any, gone_after: int = 1000, **parameters: A
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_greedy_answers_are_those_of_generate_alone_and_in_a_batch(kind: str, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
     folder = generation.decoder(tmp_path / "model", kind=kind)
-    loaded, reference = load(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    loaded, reference = load(folder), loaded_by_transformers(folder)
     tok = AutoTokenizer.from_pretrained(folder)
     batch = ask(loaded, TEXTS, max_new_tokens=16)
     for text, answers in zip(TEXTS, batch, strict=True):

@@ -92,7 +92,7 @@ def decoder(
 
 def chat_decoder(folder: Path, **config: Any) -> Path:
     """A Llama whose tokenizer has a chat template that knows tools."""
-    return decoder(folder, chat_template=CHAT_TEMPLATE, **config)
+    return decoder(folder, chat_template=CHAT_TEMPLATE, **({"max_position_embeddings": 1024} | config))
 
 
 def _save_encoder_decoder(folder: Path, name: str, tok: Any, config: Any) -> Path:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _CONTEXT = 6  # tokens before, which settle spaces
+_CHARACTER = 4  # bytes of one in UTF-8
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what an unfinished character decodes to
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 
@@ -20,8 +21,7 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
-        self._window = list(before[-_CONTEXT:])
-        self._shown = len(self._decode(self._window))
+        self._window, self._shown = self._context(list(before[-_CONTEXT - _CHARACTER :]))
 
     def add(self, token: int) -> str:
         """The text that this token adds; empty while its character is not whole, and for special tokens."""
@@ -30,8 +30,7 @@ class Detokenizer:
         whole = len(text) - self._broken(text, token)
         new = text[self._shown : whole]
         if whole == len(text):
-            self._window = self._window[-_CONTEXT:]
-            self._shown = len(self._decode(self._window))
+            self._window, self._shown = self._context(self._window)
         else:
             self._shown = max(self._shown, whole)
         return new
@@ -40,6 +39,14 @@ class Detokenizer:
         """What a token would add here, special ones and halves of characters too."""
         before = len(self._decode(self._window, special=True))
         return self._decode([*self._window, token], special=True)[before:]
+
+    def _context(self, ids: list[int]) -> tuple[list[int], int]:
+        """The last few of `ids`, and the length of their text. They do not begin within a character."""
+        for start in range(max(0, len(ids) - _CONTEXT), max(-1, len(ids) - _CONTEXT - _CHARACTER), -1):
+            text = self._decode(ids[start:])
+            if not text.startswith(_BROKEN):
+                return ids[start:], len(text)
+        return ids, len(self._decode(ids))
 
     def _broken(self, text: str, token: int) -> int:
         """Characters at the end that the next token may still mend. Byte-level vocabularies have one such; with
