@@ -18,5 +18,5 @@ cluster-metrics: ## add metrics-server to the running cluster (kubectl top, auto
 cluster-purge: ## stop the cluster and remove its caches too
 	@$(CLUSTER) purge
 
-cluster-tools: ## build kubectl, helm, etcd, kube-apiserver and kubeconform into .cache/bin, without starting anything
+cluster-tools: ## build kubectl, helm, etcd, kube-apiserver, an S3 server for tests into .cache/bin; starts nothing
 	@$(CLUSTER) tools

@@ -8,11 +8,13 @@ from localcluster import paths
 paths.require_python()
 
 # Only after the check of the version.
-from localcluster import status, tools, up  # noqa: E402
+from localcluster import packages, preflight, status, tools, up  # noqa: E402
 from localcluster.shell import CommandFailed  # noqa: E402
 from localimages import images  # noqa: E402
 
 _EXTERNAL_ALLOWED = {"images", "env", "tools"}
+# What the runtime's tests use of Debian's: a browser for the test page, a registry for oci:// models.
+_TESTS_USE = {"chromium": "chromium", "docker-registry": "docker-registry"}
 
 
 def _env() -> None:
@@ -25,6 +27,7 @@ def _env() -> None:
 def _tools() -> None:
     for tool in (tools.ETCD, tools.KUBERNETES, tools.HELM, tools.KUBECONFORM, tools.VERSITYGW):
         tools.build(tool)
+    packages.install(preflight.missing_packages(_TESTS_USE))
     print(paths.BIN)
 
 
@@ -35,7 +38,7 @@ _COMMANDS = {
     "metrics": (up.add_metrics, "metrics-server, for kubectl top and autoscaling"),
     "purge": (up.purge, "stop it and remove the caches"),
     "env": (_env, "shell lines that set PATH, KUBECONFIG and SLIPWAY_REGISTRY"),
-    "tools": (_tools, "build kubectl, helm, etcd, kube-apiserver and what tests need into .cache/bin; starts nothing"),
+    "tools": (_tools, "build kubectl, helm, etcd, kube-apiserver into .cache/bin, install what tests use; starts nothing"),
     "images": (images.build_all, "build and push the operator's and the runtime's images"),
 }
 
