@@ -197,7 +197,7 @@ def test_an_image_that_the_models_safety_checker_withholds_is_said(tmp_path: Pat
 
 def test_of_two_encoders_one_has_to_read_the_whole_prompt(tmp_path: Path) -> None:
     loaded = load(multimodal.flux(tmp_path / "model"))
-    small = {"height": 64, "width": 64, "num_inference_steps": 1, "seed": 0}
+    small: dict[str, Any] = {"height": 64, "width": 64, "num_inference_steps": 1, "seed": 0}
     assert pixels(ask(loaded, "rain " * 100, **small)).shape == (64, 64, 3)
     with pytest.raises(InvalidInput, match="inputs: has 602 tokens, the model takes 512"):
         ask(loaded, "rain " * 600, **small)
