@@ -38,7 +38,7 @@ _COMMANDS = {
     "metrics": (up.add_metrics, "metrics-server, for kubectl top and autoscaling"),
     "purge": (up.purge, "stop it and remove the caches"),
     "env": (_env, "shell lines that set PATH, KUBECONFIG and SLIPWAY_REGISTRY"),
-    "tools": (_tools, "build kubectl, helm, etcd, kube-apiserver into .cache/bin, install what tests use; starts nothing"),
+    "tools": (_tools, "build kubectl, helm, etcd, kube-apiserver into .cache/bin, install what tests use"),
     "images": (images.build_all, "build and push the operator's and the runtime's images"),
 }
 
