@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from transformers import AutoModelForTableQuestionAnswering
 
 from slipway_runtime.artifacts import Artifact
@@ -20,12 +18,15 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.loading import TextModel, load_text_model
 from slipway_runtime.tasks.tables import table_of
+from slipway_runtime.tasks.tapas import Picked, TableTokens, Tapas
 from slipway_runtime.tasks.text_adapter import TextAdapter
 from slipway_runtime.tasks.texts import checked_list, kind_of, texts_of, too_long
 
 _FIELDS = {"query", "table"}
-# Columns of TAPAS's token types.
-_SEGMENT, _COLUMN, _ROW, _BEFORE = 0, 1, 2, 3
+# Its tokenizer, in Python, takes about 1 ms for a cell and seconds for a long text; so for each token that the model
+# takes there may be so many characters in a table, and so many cells, of which each query counts all.
+_CHARACTERS = 20
+_CELLS = 8
 
 
 class TableParameters(Parameters, frozen=True, kw_only=True):
@@ -51,25 +52,6 @@ class Asked:
     query_field: str
 
 
-@dataclass(frozen=True)
-class TableTokens:
-    """One query with its table, tokenized."""
-
-    ids: Any
-    """[tokens]"""
-    types: Any
-    """[tokens, 7]: segment, column and row (from 1), in the answer before, rank, rank from the end, relation."""
-
-
-@dataclass(frozen=True)
-class Picked:
-    """What the model says to one query."""
-
-    coordinates: list[tuple[int, int]]
-    """(row, column)"""
-    aggregation: int | None
-
-
 class TableQuestionAnswering(TextAdapter):
     """The adapter."""
 
@@ -78,10 +60,8 @@ class TableQuestionAnswering(TextAdapter):
 
     def __init__(self, text_model: TextModel, limits: Limits) -> None:
         super().__init__(text_model, limits)
-        config, self._tokenizer = text_model.config, text_model.tokenizer.tokenizer
-        # Place 0 is the query's. Ranks count rows as well.
-        self._most_columns = min(self._tokenizer.max_column_id, config.type_vocab_sizes[_COLUMN]) - 1
-        self._most_rows = min(self._tokenizer.max_row_id, *(config.type_vocab_sizes[i] for i in (_ROW, 4, 5))) - 1
+        self._tapas = Tapas(text_model)
+        config = text_model.config
         self._labels = config.aggregation_labels if config.num_aggregation_labels else None
 
     def parse(self, inputs: object, parameters: TableParameters) -> Call:
@@ -102,7 +82,8 @@ class TableQuestionAnswering(TextAdapter):
         items = []
         for asked in call.inputs:
             self._check_size(asked, drop=drop)
-            tokens = self._tokens(asked, drop=drop)
+            tokens = self._tapas.tokens(asked.table, asked.queries, drop_rows=drop)
+            self._check_tokens(asked, tokens, drop=drop)
             if p.sequential:
                 items.append(Item(self.forward_in_turn, sum(len(one.ids) for one in tokens), tokens))
             else:
@@ -111,11 +92,11 @@ class TableQuestionAnswering(TextAdapter):
 
     def forward(self, items: Sequence[Item]) -> list[Any]:
         """Per item: what is picked."""
-        return [[picked] for picked in self._pick([item.data for item in items])]
+        return [[picked] for picked in self._tapas.pick([item.data for item in items])]
 
     def forward_in_turn(self, items: Sequence[Item]) -> list[Any]:
         """Per item: what is picked for each of its queries, each of which sees the cells of the one before."""
-        return [self._in_turn(item.data) for item in items]
+        return [self._tapas.pick_in_turn(item.data) for item in items]
 
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
         picked = iter([one for output in outputs for one in output])
@@ -139,68 +120,38 @@ class TableQuestionAnswering(TextAdapter):
         return Asked(table_of(value["table"], f"{field}.table"), queries, single, f"{field}.table", f"{field}.query")
 
     def _check_size(self, asked: Asked, *, drop: bool) -> None:
-        rows, columns = asked.table.shape
-        if columns > self._most_columns:
-            raise InvalidInput(asked.field, f"has {columns} columns, the model takes {self._most_columns}")
-        if rows > self._most_rows and not drop:
-            most = f"the model takes {self._most_rows}; shorten it, or set truncation to true"
-            raise InvalidInput(asked.field, f"has {rows} rows, {most}")
+        """Before a tokenizer written in Python works on it: each cell is a token at least."""
+        (rows, columns), tapas = asked.table.shape, self._tapas
+        mend = "shorten it, or set truncation to true"
+        if columns > tapas.most_columns:
+            raise InvalidInput(asked.field, f"has {columns} columns, the model takes {tapas.most_columns}")
+        if rows > tapas.most_rows and not drop:
+            raise InvalidInput(asked.field, f"has {rows} rows, the model takes {tapas.most_rows}; {mend}")
+        if rows * columns > tapas.most_tokens and not drop:
+            raise InvalidInput(
+                asked.field, f"has {rows * columns} cells, the model takes {tapas.most_tokens} tokens; {mend}"
+            )
+        queries, most = len(asked.queries), _CELLS * tapas.most_tokens
+        if rows * columns * queries > most:
+            each = f" for each of {queries} queries" if queries > 1 else ""
+            raise InvalidInput(
+                asked.field, f"has {rows * columns} cells{each}, at most {most} are read; send less at once"
+            )
+        characters = sum(len(cell) for column in asked.table for cell in (column, *asked.table[column]))
+        for field, count in ((asked.field, characters), (asked.query_field, max(map(len, asked.queries)))):
+            if count > _CHARACTERS * tapas.most_tokens:
+                raise InvalidInput(field, f"has {count} characters, far more than the model takes; shorten it")
 
-    def _tokens(self, asked: Asked, *, drop: bool) -> list[TableTokens]:
-        most = self._model.tokenizer.limit
-        encoded = self._tokenizer(
-            table=asked.table.iloc[: self._most_rows],  # ranks count rows that are dropped
-            queries=list(asked.queries),
-            padding=False,
-            truncation="drop_rows_to_fit" if drop else "do_not_truncate",
-            verbose=False,
-        )
-        for i, ids in enumerate(encoded["input_ids"]):
-            if len(ids) > most and not drop:
-                raise too_long(asked.field, len(ids), most, "truncation")
-            if len(ids) > most:
+    def _check_tokens(self, asked: Asked, tokens: Sequence[TableTokens], *, drop: bool) -> None:
+        most = self._tapas.most_tokens
+        for i, one in enumerate(tokens):
+            if len(one.ids) > most and not drop:
+                raise too_long(asked.field, len(one.ids), most, "truncation")
+            if len(one.ids) > most:
                 raise InvalidInput(
                     asked.query_field if asked.single else f"{asked.query_field}[{i}]",
-                    f"has {len(ids)} tokens with the names of the columns, the model takes {most}; shorten it",
+                    f"has {len(one.ids)} tokens with the names of the columns, the model takes {most}; shorten it",
                 )
-        pairs = zip(encoded["input_ids"], encoded["token_type_ids"], strict=True)
-        return [TableTokens(np.array(ids), np.array(types)) for ids, types in pairs]
-
-    def _in_turn(self, tokens: list[TableTokens]) -> list[Picked]:
-        answers: list[Picked] = []
-        for one in tokens:
-            types = one.types.copy()
-            if answers:
-                before = {(row + 1, column + 1) for row, column in answers[-1].coordinates}
-                types[:, _BEFORE] = [tuple(place) in before for place in types[:, [_ROW, _COLUMN]].tolist()]
-            answers += self._pick([TableTokens(one.ids, types)])
-        return answers
-
-    def _pick(self, tokens: Sequence[TableTokens]) -> list[Picked]:
-        """One batch, in the inference thread."""
-        longest = max(len(one.ids) for one in tokens)
-        batch = {
-            "input_ids": torch.full((len(tokens), longest), self._tokenizer.pad_token_id),
-            "attention_mask": torch.zeros(len(tokens), longest, dtype=torch.long),
-            "token_type_ids": torch.zeros(len(tokens), longest, 7, dtype=torch.long),
-        }
-        for row, one in enumerate(tokens):
-            n = len(one.ids)
-            batch["input_ids"][row, :n] = torch.from_numpy(one.ids)
-            batch["attention_mask"][row, :n] = 1
-            batch["token_type_ids"][row, :n] = torch.from_numpy(one.types)
-        with torch.inference_mode():
-            output = self._model.model(**{name: tensor.to(self._model.device) for name, tensor in batch.items()})
-            logits = output.logits.float().cpu()
-            aggregation = output.logits_aggregation.float().cpu() if self._labels else None
-        picked = []
-        for row in range(len(tokens)):  # one by one: of a batch the library leaves out tables that it takes for empty
-            here = slice(row, row + 1)
-            data = {name: tensor[here] for name, tensor in batch.items()}
-            kinds = aggregation[here] if aggregation is not None else None
-            found, *chosen = self._tokenizer.convert_logits_to_predictions(data, logits[here], kinds)
-            picked.append(Picked(found[0] if found else [], chosen[0][0] if chosen else None))
-        return picked
 
     def _answer(self, table: Any, picked: Picked) -> dict[str, Any]:
         cells = [str(table.iat[place]) for place in picked.coordinates]

@@ -140,6 +140,22 @@ def test_more_rows_or_columns_than_the_model_counts_are_refused(aggregating: Loa
         ask(aggregating, inputs("rain", {str(i): ["a"] for i in range(16)}))
 
 
+def test_what_cannot_fit_is_refused_before_it_is_tokenized(aggregating: Loaded) -> None:
+    cells = {str(i): ["a"] * 15 for i in range(5)}
+    with pytest.raises(
+        InvalidInput, match=r"inputs.table: has 75 cells, the model takes 64 tokens; shorten it, or set"
+    ):
+        ask(aggregating, inputs("rain", cells))
+    with pytest.raises(
+        InvalidInput, match=r"inputs.table: has 2001 characters, far more than the model takes; shorten"
+    ):
+        ask(aggregating, inputs("rain", {"a": ["x" * 2000]}), truncation=True)
+    with pytest.raises(
+        InvalidInput, match=r"inputs.query: has 4000 characters, far more than the model takes; shorten"
+    ):
+        ask(aggregating, inputs("rain" * 1000))
+
+
 @pytest.mark.parametrize(
     ("given", "parameters", "message"),
     [
