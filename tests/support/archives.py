@@ -87,6 +87,8 @@ class Site:
     cuts: int = 0
     """… so many times."""
     ranges: bool = True
+    answers: int = -1
+    """How many requests are still answered, before 503; negative: all."""
     requests: list[tuple[str, str | None, str | None]] = field(default_factory=list)
     """(path, Range, Authorization) of each."""
 
@@ -101,6 +103,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         site, path = self.site, self.path.partition("?")[0]
         site.requests.append((self.path, self.headers.get("Range"), self.headers.get("Authorization")))
+        if site.answers == 0:
+            self._answer(503, {})
+            return
+        site.answers -= 1
         if path in site.redirects:
             self._answer(302, {"Location": site.redirects[path]})
             return

@@ -46,9 +46,10 @@ class Registry:
         return self.manifest(repository, tag, manifest, MANIFEST)
 
     def manifest(self, repository: str, tag: str, manifest: Mapping[str, object], kind: str) -> str:
-        answer = self._client().put(
-            f"/v2/{repository}/manifests/{tag}", content=json.dumps(manifest), headers={"Content-Type": kind}
-        )
+        with self._client() as client:
+            answer = client.put(
+                f"/v2/{repository}/manifests/{tag}", content=json.dumps(manifest), headers={"Content-Type": kind}
+            )
         assert answer.status_code == 201, answer.text
         return answer.headers["Docker-Content-Digest"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from slipway_runtime.artifacts.transfer import CHUNK
 from slipway_runtime.errors import ModelFault
 
 MOST_FILES = 20_000
+CHUNK = 1024**2
 # Weights hardly shrink and JSON shrinks to a fifth; a bomb grows a thousand times.
 MOST_GROWTH = 20
 GROWTH_SLACK = 64 * 1024**2

@@ -9,12 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from slipway_runtime.artifacts.credentials import PARAM, read_aws
+from slipway_runtime.artifacts.digests import sha256_of
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.artifacts.reference import Reference, split_s3
 from slipway_runtime.artifacts.source import Entry, broke_off, wrong_digest
@@ -61,6 +63,7 @@ class S3Source:
             # Servers other than Amazon's seldom have a name of its own for each bucket.
             s3={"addressing_style": "path"} if own else None,
             signature_version=None if signed else UNSIGNED,
+            response_checksum_validation="when_required",  # `_check` does it, also of what came in pieces
             user_agent_extra="slipway",
         )
         return session.client(
@@ -130,19 +133,21 @@ class S3Source:
         return Body(start, answer["Body"].iter_chunks(CHUNK), answer["Body"].close)
 
     def _check(self, name: str, part: Path, about: dict[str, Any]) -> None:
-        """By the server's sha256 where it keeps one of the whole object, else by an etag that is an MD5."""
-        checksum, etag = about.get("ChecksumSHA256"), self._etags[name]
-        if checksum and "-" not in checksum:
-            kind, wanted = "sha256", base64.b64decode(checksum).hex()
-        elif len(etag) == _MD5_LENGTH and about.get("ServerSideEncryption", "AES256") == "AES256":
+        """By the server's sha256 of the whole object, else by an etag that is an MD5, else by its CRC32."""
+        etag, plain = self._etags[name], about.get("ServerSideEncryption", "AES256") == "AES256"
+        if wanted := _whole(about.get("ChecksumSHA256")):
+            kind, found = "sha256", sha256_of(part)
+        elif len(etag) == _MD5_LENGTH and plain:
             kind, wanted = "md5", etag
+            with part.open("rb") as file:
+                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        elif wanted := _whole(about.get("ChecksumCRC32")):
+            kind, found = "crc32", _crc32(part)
         else:
             return
-        with part.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.new(kind, usedforsecurity=False)).hexdigest()
-        if digest != wanted:
+        if found != wanted:
             part.unlink()
-            raise wrong_digest(name, self.reference, kind=kind, found=digest, wanted=wanted)
+            raise wrong_digest(name, self.reference, kind=kind, found=found, wanted=wanted)
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
@@ -189,3 +194,16 @@ class S3Source:
         return ModelFault(
             "SourceUnreachable", f"{where} answered {code[:60]} (HTTP {status}): it is tried again", "model.uri"
         )
+
+
+def _whole(checksum: str | None) -> str:
+    """As hexadecimal; "" where there is none, or only one over the checksums of an upload's parts."""
+    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else ""
+
+
+def _crc32(path: Path) -> str:
+    value = 0
+    with path.open("rb") as file:
+        while chunk := file.read(1024**2):
+            value = zlib.crc32(chunk, value)
+    return f"{value:08x}"

@@ -16,6 +16,7 @@ from slipway_runtime.errors import ModelFault
 
 MAX_DESCRIPTION_BYTES = 64 * 1024**2  # the largest tokenizer.json on the Hub is around 35 MB
 _CODE_KEYS = ("auto_map", "custom_pipelines")
+_KERNEL_KEYS = ("attn_implementation", "experts_implementation")
 _CODE_FILES = (
     "config.json",
     "model_index.json",
@@ -71,14 +72,27 @@ def _read_json(path: Path, source: str) -> Any:
 
 
 def _refuse_code(config: dict[str, Any], path: Path, source: str) -> None:
-    for key in _CODE_KEYS:
-        if config.get(key):
-            raise ModelFault(
-                "UnsafeFormat",
-                f"{source} needs code of its own ({key} in {path}), which is never run. Use a model whose architecture "
-                f"transformers itself has, or a revision without {key}",
-                "model",
-            )
+    """At any depth: configs of parts stand inside the model's."""
+    waiting: list[Any] = [config]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict):
+            waiting += part.values()
+            if key := next((key for key in part if _asks_for_code(key, part[key])), None):
+                raise ModelFault(
+                    "UnsafeFormat",
+                    f"{source} needs code of its own ({key} in {path}), which is never run. Use a model whose "
+                    f"architecture transformers itself has, or a revision without {key}",
+                    "model",
+                )
+
+
+def _asks_for_code(key: str, value: object) -> bool:
+    # A kernel named owner/name would be fetched from the Hub and run.
+    kernel = key.endswith(_KERNEL_KEYS) and isinstance(value, str) and "/" in value
+    return kernel or (key in _CODE_KEYS and bool(value))
 
 
 def _module_names(folder: Path, source: str) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from slipway_runtime.artifacts.progress import Progress
 
-CHUNK = 1024**2
+CHUNK = 64 * 1024  # what a broken line may lose: urllib3 throws away a read that it could not fill
 TRIES = 5  # without a single byte in between; a line that moves is never given up
 FIRST_WAIT_SECONDS = 0.2
 

@@ -61,6 +61,8 @@ class Guard(HTTPAdapter):
         parts = urlsplit(request.url or "")
         if parts.scheme != "https" and not plain(str(parts.netloc), self._plain_hosts):
             raise Refused(f"{parts.netloc} is not asked without TLS: name it in SLIPWAY_PLAIN_HTTP_HOSTS to allow that")
+        if (address := _address(parts.hostname or "")) is not None:
+            _refuse(address, parts.hostname or "", self._local)
         if not kwargs.get("timeout"):
             kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
         return super().send(request, *args, **kwargs)
@@ -76,20 +78,34 @@ def guard(session: requests.Session, home: str, plain_hosts: tuple[str, ...]) ->
     return session
 
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
 def _is_local(host: str) -> bool:
-    if host == "localhost":
-        return True
+    address = _address(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _address(host: str) -> Address | None:
     try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
+        return ipaddress.ip_address(host.strip("[]").partition("%")[0])
     except ValueError:
-        return False
+        return None
 
 
 def _checked(connected: socket.socket, host: str, local: bool) -> socket.socket:
-    address = ipaddress.ip_address(connected.getpeername()[0].partition("%")[0])
+    try:
+        address = _address(connected.getpeername()[0])
+        if address is not None:
+            _refuse(address, host, local)
+    except BaseException:
+        connected.close()
+        raise
+    return connected
+
+
+def _refuse(address: Address, host: str, local: bool) -> None:
     address = getattr(address, "ipv4_mapped", None) or address
     bad = address.is_link_local or address in _METADATA or address.is_unspecified or address.is_multicast
     if bad or (address.is_loopback and not local):
-        connected.close()
         raise Refused(f"{host} is at {address}, which is this machine's or its cloud's own: it is not asked")
-    return connected

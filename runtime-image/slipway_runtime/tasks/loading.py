@@ -16,6 +16,7 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoTokenizer
 
 from slipway_runtime.artifacts import Artifact
+from slipway_runtime.artifacts.quantised import quantisation
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.tasks.adapter import Adapter, Limits, Loaded
 from slipway_runtime.tasks.texts import Encoded, TextTokenizer
@@ -89,7 +90,8 @@ def load_config(artifact: Artifact) -> Any:
 def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: tuple[str, ...] = ()) -> Network:
     """Load the weights with `auto_class` (an AutoModelFor…). `optional`: prefixes of weights that may be absent.
 
-    fp32 on a processor: half precision is slow there without AMX and moves scores; the checkpoint's own type on a GPU.
+    fp32 on a processor: half precision is slow there without AMX and moves scores; the checkpoint's own type on a GPU,
+    and where it is quantised, since its quantiser then decides.
     Raises ModelFault when the files do not make a whole model.
     """
     source = artifact.id
@@ -100,9 +102,17 @@ def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: 
             config=config,
             use_safetensors=True,
             output_loading_info=True,
-            dtype=torch.float32 if device.type == "cpu" else "auto",
+            dtype=torch.float32 if device.type == "cpu" and quantisation(artifact.config) is None else "auto",
             **_SAFE,
         )
+    except ImportError:  # of a quantiser's kernels
+        method = (quantisation(artifact.config) or {}).get("quant_method")
+        raise ModelFault(
+            "TaskNotSupported",
+            f"{source} is quantised by {str(method)[:40]!r} and needs kernels that this image does not have on "
+            f"{device.type}",
+            "model",
+        ) from None
     except ValueError as error:
         raise ModelFault(
             "TaskNotSupported", f"{source} cannot be loaded for this task ({_first(error)})", "task"
