@@ -6,7 +6,6 @@ tokens and the one that stands for "no answer" (CLS), the beginning's times the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,32 +41,36 @@ def scored(window: Window, start: Any, end: Any, context: int, cls: int | None) 
     return WindowScores(begins, ends, inside, nothing)
 
 
-def likeliest(scores: WindowScores, longest: int) -> Iterator[tuple[float, int, int]]:
-    """(score, first token, last token) of answers in the context of at most `longest` tokens, best first."""
+def best_places(
+    window: Window, scores: WindowScores, *, top_k: int, longest: int, whole_words: bool
+) -> dict[tuple[int, int], float]:
+    """The likeliest answers of at most `longest` tokens, best first: characters from and to → score."""
     tokens = np.flatnonzero(scores.context)
-    begins, ends = scores.begins[tokens], scores.ends[tokens]
-    more = min(longest, len(tokens))
-    table = np.zeros((more, len(tokens)))  # [tokens after the first, first]: the whole square would be large
-    for after in range(more):
-        table[after, : len(tokens) - after] = begins[: len(tokens) - after] * ends[after:]
-    for place in np.argsort(-table, axis=None, kind="stable"):
-        after, first = divmod(int(place), len(tokens))
-        if first + after < len(tokens):
-            yield float(table[after, first]), int(tokens[first]), int(tokens[first + after])
+    first = np.tile(np.arange(len(tokens)), (min(longest, len(tokens)), 1))
+    last = first + np.arange(len(first))[:, None]
+    inside = last < len(tokens)
+    first, last = tokens[first[inside]], tokens[last[inside]]
+    likely = scores.begins[first] * scores.ends[last]
+    opens, closes = _characters(window, whole_words=whole_words)
+    order = np.argsort(-likely, kind="stable")
+    places = opens[first[order]] * (closes.max(initial=0) + 1) + closes[last[order]]
+    _, at = np.unique(places, return_index=True)  # where each place comes first, and so is likeliest
+    return {(int(opens[first[i]]), int(closes[last[i]])): float(likely[i]) for i in order[np.sort(at)[:top_k]].tolist()}
 
 
-def characters(window: Window, first: int, last: int, *, whole_words: bool) -> tuple[int, int]:
-    """Where tokens `first` to `last` stand in their text; with `whole_words` wherever their words do."""
+def _characters(window: Window, *, whole_words: bool) -> tuple[Any, Any]:
+    """Per token, where it stands in its text, from and to; with `whole_words` where its word does."""
+    opens, closes = np.array(window.offsets, dtype=np.int64).reshape(-1, 2).T
     if whole_words:
-        first, last = _edge(window, first, -1), _edge(window, last, 1)
-    return window.offsets[first][0], window.offsets[last][1]
+        begin = 0
+        for end in range(1, len(window.words) + 1):
+            if end < len(window.words) and _word(window, end) == _word(window, begin) is not None:
+                continue
+            opens[begin:end], closes[begin:end] = opens[begin], closes[end - 1]
+            begin = end
+    return opens, closes
 
 
-def _edge(window: Window, token: int, step: int) -> int:
-    """The word's first or last token in the window."""
-    of = window.sequences[token], window.words[token]
-    while of[1] is not None and 0 <= (near := token + step) < len(window.words):
-        if (window.sequences[near], window.words[near]) != of:
-            break
-        token = near
-    return token
+def _word(window: Window, token: int) -> tuple[int | None, int] | None:
+    word = window.words[token]
+    return None if word is None else (window.sequences[token], word)

@@ -17,7 +17,7 @@ from transformers import AutoModelForQuestionAnswering
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded, Parameters
-from slipway_runtime.tasks.answers import characters, likeliest, scored
+from slipway_runtime.tasks.answers import best_places, scored
 from slipway_runtime.tasks.loading import TextModel, load_text_model
 from slipway_runtime.tasks.text_adapter import TextAdapter, needs_offsets, unpadded
 from slipway_runtime.tasks.texts import Window, checked_list, kind_of, texts_of
@@ -36,7 +36,7 @@ class AnswerParameters(Parameters, frozen=True, kw_only=True):
     """One window with the question; None: 384, or what the model takes."""
     max_question_len: Positive | None = None
     """Longer questions are cut to it; None: they are not cut."""
-    max_answer_len: Positive = 15
+    max_answer_len: Annotated[int, msgspec.Meta(ge=1, le=512)] = 15
     handle_impossible_answer: bool = False
     """Allow the empty answer, for "it is not in the context"."""
     align_to_words: bool = True
@@ -92,11 +92,9 @@ class QuestionAnswering(TextAdapter):
         for data, start, end in outputs:
             scores = scored(data.window, start, end, self._context, cls)
             nothing[data.index] = min(nothing[data.index], scores.nothing)
-            places: dict[tuple[int, int], float] = {}
-            for score, first, last in likeliest(scores, p.max_answer_len):
-                places.setdefault(characters(data.window, first, last, whole_words=p.align_to_words), score)
-                if len(places) == p.top_k:
-                    break
+            places = best_places(
+                data.window, scores, top_k=p.top_k, longest=p.max_answer_len, whole_words=p.align_to_words
+            )
             best = found[data.index]
             best |= {place: max(score, best.get(place, 0.0)) for place, score in places.items()}
         answers = []
