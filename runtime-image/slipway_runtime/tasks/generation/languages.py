@@ -35,7 +35,7 @@ class Languages:
             found = _PAIR.fullmatch(name)
             if found and isinstance(params, dict) and isinstance(params.get("prefix"), str):
                 self._pairs[found[1], found[2]] = name
-        self._fixed = tuple(getattr(raw, name, None) for name in ("source_lang", "target_lang"))
+        self._fixed = tuple(getattr(raw, name, raw.init_kwargs.get(name)) for name in ("source_lang", "target_lang"))
 
     def first(self, target: str | None) -> int | None:
         """The token that an answer in `target` begins with; None: as the model is set. Raises InvalidInput."""

@@ -62,8 +62,10 @@ class TextToText(TextAdapter):
     def postprocess(self, call: Call, outputs: list[Any]) -> list[dict[str, str]]:
         p: TextToTextParameters = call.parameters
         tokenizer = self._model.tokenizer.tokenizer
-        decode = {"skip_special_tokens": True, "clean_up_tokenization_spaces": p.clean_up_tokenization_spaces}
-        return [{self.key: tokenizer.decode(ids, **decode)} for ids in outputs]
+        texts = [tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False) for ids in outputs]
+        if p.clean_up_tokenization_spaces:  # `decode` itself leaves it out for BPE, with a warning
+            texts = [tokenizer.clean_up_tokenization(text) for text in texts]
+        return [{self.key: text} for text in texts]
 
     def warmup(self) -> list[Item]:
         settings = self._beams.settings({"max_new_tokens": ("", 2)}, {})
