@@ -8,6 +8,7 @@ pipeline has it; or a text. Images are never fetched. Everything else is as in t
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,7 +56,7 @@ class ImageTextToText(TextGeneration):
 
     def warmup(self) -> list[Item]:
         blank = Picture(png(Image.new("RGB", (64, 64), "grey")), "inputs")
-        entry = self.prompted(f"{self._processor.mark} warm up" if not self._processor.chats else "warm up", [blank])
+        entry = self.prompted("warm up", [blank])
         parameters = GenerationParameters(max_new_tokens=2)
         return self.preprocess(Call(inputs=[entry], parameters=parameters, single=True))
 
@@ -76,7 +77,7 @@ class ImageTextToText(TextGeneration):
                 f"has {len(ids)} tokens with its images, the model takes {self.max_input_tokens} and one of the "
                 "answer; send fewer or smaller images, or less text",
             )
-        shown = entry.shown if isinstance(entry, PicturedChat) else None
+        shown = getattr(entry, "shown", None)
         return text if shown is None else shown, ids, extra
 
     def _pictured(self, inputs: dict[str, Any]) -> PicturedChat | PicturedText:
@@ -94,13 +95,16 @@ class ImageTextToText(TextGeneration):
         return self.prompted(text, [] if given is None else [Picture(given, f"inputs.{name}")])
 
     def prompted(self, text: str, pictures: list[Picture], field: str = "inputs.text") -> PicturedChat | PicturedText:
-        """A text without places for its images becomes a chat, where the model knows chats. Raises InvalidInput."""
-        parts = Parts(self._processor.mark)
+        """A text without places for its images becomes a chat, where the model knows chats; else they come first."""
+        parts, processor = Parts(self._processor.mark), self._processor
         places = [parts.picture(picture) for picture in pictures]
-        if self._processor.chats and (not self._processor.mark or self._processor.mark not in text):
+        if processor.mark and processor.mark in text:
+            return PicturedText(text, tuple(pictures), field, text)
+        if processor.chats:
             message = {"role": "user", "content": [*places, {"type": "text", "text": text}]}
             return PicturedChat([message], field=field, pictures=tuple(pictures), shown=text)
-        return PicturedText(text, tuple(pictures), field)
+        marks = processor.places * len(pictures)
+        return PicturedText(f"{marks}\n{text}" if marks else text, tuple(pictures), field, text)
 
 
 def load(artifact: Artifact, limits: Limits) -> Loaded:
@@ -122,5 +126,7 @@ def load(artifact: Artifact, limits: Limits) -> Loaded:
     text = config.get_text_config(decoder=True)
     reader = TextTokenizer(tokenizer, input_limit(text, tokenizer, 0), needs_types=False)
     model = TextModel(network.model, text, network.device, reader)
-    chat = ImageTextToText(model, Processor(processor, network.model.dtype), limits)
+    pixels = inspect.signature(network.model.generate).parameters.get("pixel_values")
+    needed = pixels is not None and pixels.default is pixels.empty
+    chat = ImageTextToText(model, Processor(processor, network.model.dtype, needs_image=needed), limits)
     return model.loaded(chat, Captions(chat, limits), max_input_tokens=chat.max_input_tokens)

@@ -16,6 +16,7 @@ from slipway_runtime.tasks.texts import kind_of
 
 MAX_IMAGES = 16  # each costs the model hundreds of tokens
 _KINDS = {"image": ("image", "base64", "url"), "image_url": ("image_url",), "input_image": ("image_url",)}
+_WITHOUT = "comes without an image, which this model needs"
 _IMAGE = {"type": "image"}  # what chat templates look for
 
 
@@ -39,11 +40,14 @@ class PicturedChat(Chat):
 
 @dataclass(frozen=True)
 class PicturedText:
-    """A prompt in the model's own format, with its own marks where images are."""
+    """A prompt in the model's own format."""
 
     text: str
+    """With the model's marks where images are."""
     pictures: Sequence[Picture]
     field: str
+    shown: str
+    """As it came."""
 
 
 class Parts:
@@ -95,14 +99,17 @@ class Parts:
 class Processor:
     """transformers' processor of one model, safe to use from several threads."""
 
-    def __init__(self, processor: Any, dtype: torch.dtype) -> None:
+    def __init__(self, processor: Any, dtype: torch.dtype, *, needs_image: bool = False) -> None:
         self._processor = processor
         self._lock = threading.Lock()  # its tokenizer switches its settings for each call
         self._dtype = dtype
-        self.mark: str = getattr(processor, "image_token", None) or ""
+        self._needs_image = needs_image
+        self.mark = str(getattr(processor, "image_token", None) or "")  # some have it as an AddedToken
         self._mark_id: int | None = getattr(processor, "image_token_id", None)
         self.template = processor if getattr(processor, "chat_template", None) else processor.tokenizer
         """What has the chat template."""
+        self.places = "" if self._places_images() else self.mark
+        """What a prompt needs for each image; nothing where the processor finds the places itself."""
 
     @property
     def chats(self) -> bool:
@@ -114,6 +121,8 @@ class Processor:
 
         Special tokens are added as transformers' own `apply_chat_template` does: unless the text begins with one.
         """
+        if self._needs_image and not images:
+            raise InvalidInput(field, _WITHOUT)
         first = self._processor.tokenizer.bos_token
         own = bool(first) and text.startswith(first)
         try:
@@ -125,6 +134,8 @@ class Processor:
                     **({"add_special_tokens": False} if own else {}),
                 )
         except Exception:
+            if not images:
+                raise InvalidInput(field, _WITHOUT) from None
             places = f" ({self.mark})" if self.mark else ""
             raise InvalidInput(
                 field,
@@ -140,3 +151,10 @@ class Processor:
         return ids, {
             name: value.to(self._dtype) if value.is_floating_point() else value for name, value in tensors.items()
         }
+
+    def _places_images(self) -> bool:
+        try:
+            self.read("a", [Image.new("RGB", (64, 64))], "")
+        except InvalidInput:
+            return False
+        return True

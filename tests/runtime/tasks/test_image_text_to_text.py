@@ -219,8 +219,22 @@ def test_a_model_without_a_chat_template_takes_prompts_alone(tmp_path: Path) -> 
     assert isinstance(run_batch(loaded.adapters["image-to-text"].warmup())[0], Generated)
     with pytest.raises(InvalidInput, match="this model has no chat template"):
         said(loaded, chat(CODED[0]))
-    with pytest.raises(InvalidInput, match=r"inputs\.text: does not go with 1 images: it needs a place \(<image>\)"):
-        said(loaded, {"images": [CODED[0]], "text": "the film"})
+    before = said(loaded, {"images": CODED, "text": "the film"})
+    assert before.tokens == said(loaded, {"images": CODED, "text": "<image><image>\nthe film"}).tokens
+    assert before.prompt == "the film"
+
+
+def test_a_model_that_always_needs_an_image_says_so(tmp_path: Path) -> None:
+    folder = multimodal.blip2(tmp_path / "model")
+    loaded = load(folder)
+    pipeline = transformers.pipeline("image-text-to-text", model=str(folder))
+    options = {"max_new_tokens": 6, "do_sample": False}
+    expected = pipeline(images=opened(1), text="the film", return_full_text=False, generate_kwargs=options)
+    found = said(loaded, {"images": CODED[:1], "text": "the film"}, max_new_tokens=6)
+    assert found.text == expected[0]["generated_text"]
+    assert len(found.tokens) > 1
+    with pytest.raises(InvalidInput, match="inputs: comes without an image, which this model needs"):
+        said(loaded, "the film")
 
 
 def test_an_encoder_decoder_is_refused(tmp_path: Path) -> None:

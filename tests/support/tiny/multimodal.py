@@ -298,6 +298,28 @@ def smolvlm(folder: Path) -> Path:
     return _saved(folder, transformers.Idefics3ForConditionalGeneration(config), processor)
 
 
+def blip2(folder: Path) -> Path:
+    """Blip2ForConditionalGeneration: queries over an image, then OPT; no chat, and never without an image."""
+    transformers = _seeded()
+    tok = _seeing_tokenizer("<image>")
+    special = {"bos_token_id": tok.cls_token_id, "eos_token_id": tok.sep_token_id, "pad_token_id": tok.pad_token_id}
+    config = transformers.Blip2Config(
+        vision_config={**_TOWER, "image_size": 32, "patch_size": 16},
+        qformer_config={**_TOWER, "encoder_hidden_size": 32, "vocab_size": len(tok)},
+        text_config={
+            "model_type": "opt", "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "ffn_dim": 64,
+            "vocab_size": len(tok), "word_embed_proj_dim": 32, "max_position_embeddings": 128, "init_std": 0.5,
+            **special,
+        },
+        num_query_tokens=4,
+        image_token_index=tok.convert_tokens_to_ids("<image>"),
+    )  # fmt: skip
+    processor = transformers.Blip2Processor(
+        transformers.BlipImageProcessor(size={"height": 32, "width": 32}), tok, num_query_tokens=4
+    )
+    return _saved(folder, transformers.Blip2ForConditionalGeneration(config), processor)
+
+
 def _seeing_tokenizer(*marks: str) -> Any:
     tok = tokenizer(model_max_length=256)
     tok.add_tokens(list(marks), special_tokens=True)
