@@ -185,7 +185,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
         405: f"{request.method} is not served on this route",
     }
     headers = dict(error.headers or {})
-    if request.url.path.startswith("/v1/"):
+    if f"{request.url.path}/".startswith("/v1/"):
         content = no_route(request.method, request.url.path, error.status_code)
         return Response(content, error.status_code, headers, media_type="application/json")
     return _json(

@@ -54,7 +54,9 @@ def test_a_chat_is_one_input_and_its_full_text_is_the_conversation() -> None:
     answered = [*CHAT, {"role": "assistant", "content": " hello"}]
     assert whole(root, [hello()], inputs=CHAT) == [{"generated_text": answered}]
     assert whole(root, [hello()], inputs=CHAT, parameters={"return_full_text": False}) == [{"generated_text": " hello"}]
+    assert whole(root, [hello()], inputs={"messages": CHAT}) == [{"generated_text": answered}]
     assert whole(GENERATE, [hello()], inputs=CHAT) == {"generated_text": " hello"}
+    assert whole(GENERATE, [hello()], inputs={"messages": CHAT, "tools": []}) == {"generated_text": " hello"}
 
 
 def test_details() -> None:
@@ -145,7 +147,8 @@ def test_lora_adapters_go_by_adapter_id() -> None:
         (GENERATE, {"stream": True}, "stream", "is decided by the route"),
         (STREAM, {"stream": False}, "stream", "is decided by the route"),
         (GENERATE, {"inputs": None}, "inputs", "is missing"),
-        (GENERATE, {"inputs": 3}, "inputs", "Expected str | array"),
+        (GENERATE, {"inputs": 3}, "inputs", "Expected str | "),
+        (GENERATE, {"inputs": ["a", "b"]}, "inputs", "must be one text, or the messages of a chat"),
         (GENERATE, {"parameters": []}, "parameters", "Expected object"),
         (GENERATE, {"parameter": {}}, "parameter", "unknown field (did you mean parameters?)"),
         (GENERATE, {"parameters": {"adapter_id": 3}}, "parameters.adapter_id", "must be a string"),

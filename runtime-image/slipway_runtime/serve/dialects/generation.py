@@ -53,6 +53,15 @@ class Wanted:
         return answer.prompt + answer.text
 
 
+def messages_of(inputs: object) -> list[Any] | None:
+    """Those of a chat: given as {"messages": …}, or alone. None where inputs are no chat."""
+    if isinstance(inputs, dict):
+        inputs = inputs.get("messages")
+    if not isinstance(inputs, list) or not inputs or not all(isinstance(one, dict) and "role" in one for one in inputs):
+        return None
+    return inputs
+
+
 def answers(found: Sequence[Generated], wanted: Wanted) -> list[dict[str, Any]]:
     """The answers to one input."""
     if not wanted.best_of:

@@ -58,7 +58,7 @@ class HuggingFace(Dialect):
         reply = functools.partial(_reply, request, headers)
         if not stream:
             return Exchange([request], reply)
-        if isinstance(inputs, list) and not is_chat(inputs):
+        if isinstance(inputs, list) and generation.messages_of(inputs) is None:
             raise InvalidInput("stream", "streams one answer; send one text in inputs, or leave stream out")
         generation.refuse_in_stream(parameters)
         wanted = _wanted(request)
@@ -78,11 +78,6 @@ class HuggingFace(Dialect):
         if isinstance(error, ModelLoading):
             content["estimated_time"] = error.estimated_time
         return orjson.dumps(content)
-
-
-def is_chat(inputs: object) -> bool:
-    """Whether inputs are the messages of a chat."""
-    return isinstance(inputs, list) and bool(inputs) and all(isinstance(one, dict) and "role" in one for one in inputs)
 
 
 def _is_media(body: bytes, headers: Mapping[str, str]) -> bool:
@@ -132,7 +127,7 @@ def _wait(options: object) -> bool:
 
 
 def _wanted(request: TaskRequest) -> Wanted:
-    return Wanted.of(request.parameters, full_text=True, messages=request.inputs if is_chat(request.inputs) else None)
+    return Wanted.of(request.parameters, full_text=True, messages=generation.messages_of(request.inputs))
 
 
 def _reply(request: TaskRequest, headers: Mapping[str, str], answers: Sequence[Answer]) -> Reply:
@@ -165,7 +160,7 @@ def _generated(request: TaskRequest, value: list[list[Generated]]) -> list[Any]:
     """A list for one input, lists for a list of them, as transformers' pipeline; TGI's client reads the first."""
     wanted = _wanted(request)
     found = [generation.answers(one, wanted) for one in value]
-    return found if isinstance(request.inputs, list) and not is_chat(request.inputs) else found[0]
+    return found if isinstance(request.inputs, list) and generation.messages_of(request.inputs) is None else found[0]
 
 
 def _zero_shot(request: TaskRequest, headers: Mapping[str, str], value: Any) -> Any:

@@ -1,7 +1,7 @@
 """text-generation-inference's own routes: POST /generate answers with one object, POST /generate_stream with events.
 
 Its client posts to `/` instead, which huggingface.py answers in the same words. LoRA adapters go by the parameter
-adapter_id. Chats may be given in inputs as a list of messages.
+adapter_id. inputs may be a chat: {messages, tools, …}, or its messages alone.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from slipway_runtime.serve.dialects.generation import Wanted
 from slipway_runtime.serve.service import Answer, TaskRequest
 
 _SHAPE = '{"inputs": …, "parameters": {…}}'
-TASKS = ("text-generation", "text2text-generation", "image-text-to-text")
+TASKS = ("text-generation", "image-text-to-text")
 
 
 class GenerateRequest(msgspec.Struct, kw_only=True):
     """The body of both routes."""
 
-    inputs: str | list[dict[str, Any]]
+    inputs: str | list[Any] | dict[str, Any]
     parameters: dict[str, Any] | None = None
     stream: bool | None = None
 
@@ -45,7 +45,9 @@ class TextGenerationInference(Dialect):
             raise InvalidInput("stream", "is decided by the route: /generate has none, /generate_stream is one")
         parameters = dict(asked.parameters or {})
         request = TaskRequest(asked.inputs, parameters, tasks=TASKS, model=generation.adapter_of(parameters))
-        messages = asked.inputs if isinstance(asked.inputs, list) else None
+        messages = generation.messages_of(asked.inputs)
+        if isinstance(asked.inputs, list) and messages is None:
+            raise InvalidInput("inputs", "must be one text, or the messages of a chat")
         wanted = Wanted.of(parameters, full_text=False, messages=messages)
 
         def reply(answers: Sequence[Answer]) -> Reply:

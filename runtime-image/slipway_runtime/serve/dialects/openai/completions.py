@@ -19,7 +19,7 @@ from slipway_runtime.tasks.generated import Generated
 
 _SHAPE = '{"model": …, "prompt": …}'
 _DEFAULT_TOKENS = 16  # OpenAI's own
-_TASKS = ("text-generation", "text2text-generation", "image-text-to-text")
+_TASKS = ("text-generation", "image-text-to-text")
 
 
 class Completions(OpenAI):
