@@ -50,7 +50,7 @@ _BY_TYPE: dict[str, tuple[str, ...]] = {
         ("align", "altclip", "chinese_clip", "clip", "metaclip_2", "siglip", "siglip2"),
         ("zero-shot-image-classification",),
     ),
-    "sam": ("mask-generation",),
+    **dict.fromkeys(("sam", "sam2", "sam2_video", "sam_hq"), ("mask-generation",)),
     "vision-encoder-decoder": ("image-to-text",),
     "blip": ("image-to-text",),
     "git": ("image-to-text",),

@@ -1,4 +1,4 @@
-"""mask-generation (SAM): an image → {masks: [PNG in base64, …], scores: […]}, the fields of transformers' pipeline.
+"""mask-generation (SAM, SAM 2, HQ-SAM): an image → {masks: [PNG in base64, …], scores: […]}, as in the pipeline.
 
 Without prompts a grid of points is tried and the masks that are good, steady and no doubles are kept, the best first.
 With `input_points` or `input_boxes` the answer has one mask per object that they name, in their order. Masks are of the
@@ -26,6 +26,7 @@ from slipway_runtime.tasks.mask_prompts import Prompt, best_of_prompts, prompts_
 
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 _MOST_POINTS = 2**14
+_KINDS = ("sam", "sam2", "sam2_video", "sam_hq")  # of sam2_video its images only: all of SAM 2's checkpoints are such
 
 
 class MaskGenerationParameters(Parameters, frozen=True, kw_only=True):
@@ -106,7 +107,11 @@ def _png(mask: torch.Tensor, view: View) -> str:
 def load(artifact: Artifact, limits: Limits) -> Loaded:
     """Load the model and its adapter. Raises ModelFault."""
     kind = artifact.config.get("model_type")
-    if kind != "sam":
-        raise ModelFault("TaskNotSupported", f"{artifact.id}: masks by {kind} are not served here, but by sam", "task")
+    if kind not in _KINDS:
+        raise ModelFault(
+            "TaskNotSupported",
+            f"{artifact.id}: masks by {kind} are not served here, but by {', '.join(_KINDS)}",
+            "task",
+        )
     model = load_image_model(artifact, AutoModelForMaskGeneration)
     return model.loaded(MaskGeneration(model, limits))

@@ -43,7 +43,7 @@ class View:
     crops: torch.Tensor
     """xmin, ymin, xmax, ymax."""
     points: torch.Tensor
-    """[1, points, crops, 2], in pixels of what the model sees."""
+    """[points, 2]: x and y of the grid, 0 to 1."""
     height: int
     """Of the image as it was sent."""
     width: int
@@ -61,24 +61,39 @@ def view_of(model: ImageModel, image: Image.Image, grid: Grid | None) -> View:
     scale = min(1.0, (MOST_PIXELS / (image.width * image.height)) ** 0.5)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     worked = image if scale == 1.0 else image.resize(size, Image.Resampling.BILINEAR)
-    crops = torch.tensor([[0, 0, *size]], dtype=torch.float32)
-    points = torch.zeros(1, 0, 1, 2)
-    images: list[Any] = [worked]
+    crops, images = torch.tensor([[0, 0, *size]], dtype=torch.float32), [worked]
     if grid is not None:
-        crops, points, images, _ = processor.generate_crop_boxes(
-            worked, processor.size["longest_edge"], grid.layers, grid.overlap, grid.points
-        )
+        side = processor.size["longest_edge"] or processor.size["height"]
+        crops, _, images, _ = processor.generate_crop_boxes(worked, side, grid.layers, grid.overlap, grid.points)
     made = processor(images=images, return_tensors="pt")
+    pixels = made["pixel_values"]
+    sizes = np.asarray(made["original_sizes"]).tolist()
+    reshaped = made.get("reshaped_input_sizes")  # SAM 2 pads nothing: it sees a square
+    seen = [pixels.shape[-2:]] * len(pixels) if reshaped is None else np.asarray(reshaped).tolist()
     return View(
-        made["pixel_values"],
-        [tuple(one) for one in np.asarray(made["original_sizes"]).tolist()],
-        [tuple(one) for one in np.asarray(made["reshaped_input_sizes"]).tolist()],
+        pixels,
+        [tuple(one) for one in sizes],
+        [tuple(one) for one in seen],
         crops,
-        points,
+        _unit_grid(grid.points if grid else 0),
         image.height,
         image.width,
         scale,
     )
+
+
+def _unit_grid(side: int) -> torch.Tensor:
+    # Not that of generate_crop_boxes, which for SAM 2 leaves the lower or the right part of an oblong image out.
+    line = (torch.arange(side) + 0.5) / side
+    return torch.cartesian_prod(line, line).flip(-1)
+
+
+def embedded(model: ImageModel, pixels: torch.Tensor) -> dict[str, Any]:
+    """What the prompts of one image have in common: the model's arguments for it."""
+    made = model.model.get_image_embeddings(pixels)
+    if isinstance(made, tuple):  # HQ-SAM
+        return {"image_embeddings": made[0], "intermediate_embeddings": made[1]}
+    return {"image_embeddings": made}
 
 
 def best_of_grid(model: ImageModel, view: View, p: Any, listener: Listener) -> tuple[list[Any], list[Any], list[Any]]:
@@ -87,19 +102,23 @@ def best_of_grid(model: ImageModel, view: View, p: Any, listener: Listener) -> t
     kept: tuple[list[Any], list[Any], list[Any]] = [], [], []  # run lengths, scores, boxes
     for crop, box in enumerate(view.crops):
         pixels = model.stacked([view.pixel_values[crop]])
-        embeddings = model.model.get_image_embeddings(pixels)
+        image = embedded(model, pixels)
         height, width = view.original_sizes[crop]
+        on_image = view.points * torch.tensor(view.reshaped_sizes[crop]).flip(0)
         at_once = max(1, min(p.points_per_batch, _MOST_NUMBERS // (3 * height * width)))
-        for points in torch.split(view.points[:, :, crop : crop + 1], at_once, dim=1):
+        for points in torch.split(on_image[None, :, None], at_once, dim=1):
             if listener.gone:
                 return [], [], []
             output = model.model(
-                image_embeddings=embeddings,
+                **image,
                 input_points=points.to(pixels.device, pixels.dtype),
                 input_labels=torch.ones(points.shape[:3], dtype=torch.int64, device=pixels.device),
             )
             [masks] = processor.post_process_masks(
-                output.pred_masks.float(), [(height, width)], [view.reshaped_sizes[crop]], binarize=False
+                output.pred_masks.float(),
+                [(height, width)],
+                reshaped_input_sizes=[view.reshaped_sizes[crop]],
+                binarize=False,
             )
             found = processor.filter_masks(
                 masks,

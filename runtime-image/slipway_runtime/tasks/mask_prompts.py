@@ -10,7 +10,7 @@ import torch
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
 from slipway_runtime.tasks.images import ImageModel
-from slipway_runtime.tasks.mask_grid import View
+from slipway_runtime.tasks.mask_grid import View, embedded
 from slipway_runtime.tasks.texts import checked_list
 
 
@@ -57,7 +57,7 @@ def best_of_prompts(
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """Masks (booleans), scores and boxes, one per prompt. Each runs by itself: they have unlike numbers of points."""
     pixels = model.stacked([view.pixel_values[0]])
-    embeddings = model.model.get_image_embeddings(pixels)
+    image = embedded(model, pixels)
     height, width = view.reshaped_sizes[0]
     factor = torch.tensor([width / view.width, height / view.height], device=pixels.device)
     masks, scores, boxes = [], [], []
@@ -70,12 +70,12 @@ def best_of_prompts(
         if prompt.box is not None:
             corners = torch.tensor(prompt.box, device=pixels.device).reshape(2, 2) * factor
             given["input_boxes"] = corners.reshape(1, 1, 4).to(pixels.dtype)
-        output = model.model(image_embeddings=embeddings, **given)
+        output = model.model(**image, **given)
         best = int(output.iou_scores[0, 0].argmax())
         [made] = model.processor.post_process_masks(
             output.pred_masks[:, :, best : best + 1].float(),
             view.original_sizes,
-            view.reshaped_sizes,
+            reshaped_input_sizes=view.reshaped_sizes,
             mask_threshold=mask_threshold,
         )
         masks.append(made[0, 0].cpu())

@@ -1,4 +1,4 @@
-"""mask-generation against transformers' pipeline and the direct forward: SAM."""
+"""mask-generation against transformers' pipeline and the direct forward: SAM, HQ-SAM, SAM 2."""
 
 from __future__ import annotations
 
@@ -155,3 +155,35 @@ def test_prompts_are_bounded(folder: Path) -> None:
     loaded = load(folder, limits=Limits(max_inputs=3))
     with pytest.raises(InvalidInput, match=r"parameters\.input_boxes: has 4 entries, at most 3 are allowed"):
         ask(loaded, png(PICTURES[0]), input_boxes=[[0, 0, 9, 9]] * 4)
+
+
+@pytest.mark.parametrize("kind", ["sam_hq", "sam2"])
+def test_its_successors_answer_as_the_pipeline_does(tmp_path: Path, kind: str) -> None:
+    folder = getattr(vision, kind)(tmp_path)
+    parameters = {**ANY, "crops_nms_thresh": 1.0}
+    image = picture(64, 64, seed=1)
+    expected = pipeline("mask-generation", model=str(folder))(image, **parameters)
+    answer = ask(load(folder), png(image), **parameters)
+    np.testing.assert_allclose(answer["scores"], expected["scores"].numpy(), atol=1e-4)
+    for one, other in zip(masks(answer), expected["masks"], strict=True):
+        assert (one != np.asarray(other)).mean() < 0.01
+
+
+@pytest.mark.parametrize("kind", ["sam", "sam_hq", "sam2"])
+def test_the_grid_covers_an_oblong_image(tmp_path: Path, kind: str) -> None:
+    # That of transformers' pipeline does not for SAM 2: it takes the image to keep its proportions.
+    loaded = load(getattr(vision, kind)(tmp_path))
+    image = picture(96, 48, seed=3)
+    by_grid = ask(loaded, png(image), crops_nms_thresh=1.0, **ANY)
+    places = [[[(x + 0.5) * 96 / 4, (y + 0.5) * 48 / 4]] for y in range(4) for x in range(4)]
+    by_point = ask(loaded, png(image), input_points=places)
+    assert max(by_grid["scores"]) == pytest.approx(max(by_point["scores"]), abs=1e-4)
+
+
+def test_sam_2_is_published_as_a_model_for_video(tmp_path: Path) -> None:
+    folder = vision.sam2(tmp_path)
+    before = ask(load(folder), png(PICTURES[0]), input_boxes=[[5, 5, 40, 40]])
+    config = folder / "config.json"
+    text = config.read_text().replace('"Sam2Model"', '"Sam2VideoModel"')
+    config.write_text(text.replace('"model_type": "sam2"', '"model_type": "sam2_video"'))
+    assert ask(load(folder), png(PICTURES[0]), input_boxes=[[5, 5, 40, 40]]) == before

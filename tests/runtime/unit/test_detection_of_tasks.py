@@ -44,7 +44,7 @@ MAPPINGS: dict[str, tuple[str, set[str]]] = {
 # Few of these mappings' models are served, each by a row of its own; many others hear, see or draw as well.
 SERVED: dict[str, tuple[str, set[str]]] = {
     "SPEECH_SEQ_2_SEQ": ("automatic-speech-recognition", {"whisper", "speech_to_text", "moonshine"}),
-    "MASK_GENERATION": ("mask-generation", {"sam"}),
+    "MASK_GENERATION": ("mask-generation", {"sam", "sam2", "sam2_video", "sam_hq"}),
     # Those that are known and not served have their reason in the task's own refusal.
     "TEXT_TO_WAVEFORM": ("text-to-speech", {"vits", "bark", "musicgen", "seamless_m4t", "seamless_m4t_v2"}),
     "SEQ_TO_SEQ_CAUSAL_LM": (

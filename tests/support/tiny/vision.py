@@ -373,36 +373,78 @@ def _text_config(tok: Any) -> dict[str, Any]:
     }
 
 
+_SAM_PROMPTS: dict[str, Any] = {"hidden_size": 32, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+_SAM_MASKS: dict[str, Any] = {
+    "hidden_size": 32,
+    "mlp_dim": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "iou_head_hidden_dim": 32,
+}
+_SAM_SEES: dict[str, Any] = {
+    "hidden_size": 32,
+    "output_channels": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "image_size": 64,
+    "patch_size": 8,
+    "window_size": 4,
+    "global_attn_indexes": [1],
+    "num_pos_feats": 16,
+    "mlp_dim": 32,
+}
+
+
 def sam(folder: Path, **config: Any) -> Path:
     """SamModel: the longer side scaled to 64 pixels."""
     from transformers import SamConfig, SamImageProcessor
 
-    vision = {
-        "hidden_size": 32,
-        "output_channels": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "image_size": 64,
-        "patch_size": 8,
-        "window_size": 4,
-        "global_attn_indexes": [1],
-        "num_pos_feats": 16,
-        "mlp_dim": 32,
+    parts = {"vision_config": _SAM_SEES, "prompt_encoder_config": _SAM_PROMPTS, "mask_decoder_config": _SAM_MASKS}
+    processor = SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    return _save(folder, "SamModel", SamConfig(**(parts | config)), processor)
+
+
+def sam_hq(folder: Path, **config: Any) -> Path:
+    """SamHQModel: the same with a further token for finer masks."""
+    from transformers import SamHQConfig, SamImageProcessor
+
+    parts = {
+        "vision_config": _SAM_SEES,
+        "prompt_encoder_config": _SAM_PROMPTS,
+        "mask_decoder_config": _SAM_MASKS | {"vit_dim": 32},
     }
-    prompts = {"hidden_size": 32, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
-    masks = {
-        "hidden_size": 32,
-        "mlp_dim": 32,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "iou_head_hidden_dim": 32,
+    processor = SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64})
+    return _save(folder, "SamHQModel", SamHQConfig(**(parts | config)), processor)
+
+
+def sam2(folder: Path, **config: Any) -> Path:
+    """Sam2Model over a Hiera: 64 x 64 pixels."""
+    from transformers import Sam2Config, Sam2ImageProcessor
+
+    hiera = {
+        "model_type": "sam2_hiera_det_model",
+        "hidden_size": 8,
+        "image_size": [64, 64],
+        "blocks_per_stage": [1, 1, 2, 1],
+        "embed_dim_per_stage": [8, 16, 32, 64],
+        "num_attention_heads_per_stage": [1, 1, 2, 2],
+        "window_size_per_stage": [8, 4, 4, 4],
+        "window_positional_embedding_background_size": [4, 4],
+        "global_attention_blocks": [3],
     }
-    return _save(
-        folder,
-        "SamModel",
-        SamConfig(vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=masks, **config),
-        SamImageProcessor(size={"longest_edge": 64}, pad_size={"height": 64, "width": 64}),
-    )
+    sees = {
+        "backbone_config": hiera,
+        "backbone_channel_list": [64, 32, 16, 8],
+        "backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]],
+        "fpn_hidden_size": 32,
+    }
+    parts = {
+        "vision_config": sees,
+        "prompt_encoder_config": _SAM_PROMPTS | {"patch_size": 16},
+        "mask_decoder_config": _SAM_MASKS,
+    }
+    processor = Sam2ImageProcessor(size={"height": 64, "width": 64}, mask_size={"height": 16, "width": 16})
+    return _save(folder, "Sam2Model", Sam2Config(**(parts | config)), processor)
 
 
 def grounding_dino(folder: Path, **config: Any) -> Path:
