@@ -105,21 +105,17 @@ def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: 
             dtype=torch.float32 if device.type == "cpu" and quantisation(artifact.config) is None else "auto",
             **_SAFE,
         )
-    except ImportError:  # of a quantiser's kernels
+    except ImportError as error:
         method = (quantisation(artifact.config) or {}).get("quant_method")
-        raise ModelFault(
-            "TaskNotSupported",
-            f"{source} is quantised by {str(method)[:40]!r} and needs kernels that this image does not have on "
-            f"{device.type}",
-            "model",
-        ) from None
+        needs = (
+            f"is quantised by {str(method)[:40]!r} and needs kernels that this image does not have on {device.type}"
+            if method is not None
+            else f"needs a library that this image does not have ({_first(error)})"  # "X requires the scipy library …"
+        )
+        raise ModelFault("TaskNotSupported", f"{source} {needs}", "model") from None
     except ValueError as error:
         raise ModelFault(
             "TaskNotSupported", f"{source} cannot be loaded for this task ({_first(error)})", "task"
-        ) from None
-    except ImportError as error:  # "X requires the scipy library but …"
-        raise ModelFault(
-            "TaskNotSupported", f"{source} needs a library that this image does not have ({_first(error)})", "model"
         ) from None
     except RuntimeError as error:
         shapes = "mismatched" in str(error)  # their text is a table for a terminal
