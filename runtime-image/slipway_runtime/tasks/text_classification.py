@@ -6,21 +6,18 @@ each. Best first, five at most unless top_k says otherwise, as on the Hub.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded
 from slipway_runtime.tasks.loading import TextModel
-from slipway_runtime.tasks.scores import sigmoid, softmax
+from slipway_runtime.tasks.scores import Function, best_labels
 from slipway_runtime.tasks.text_adapter import SequenceAdapter, Truncation
 from slipway_runtime.tasks.texts import checked_list, kind_of, texts_of
-
-Function = Literal["sigmoid", "softmax", "none"]
 
 
 class ClassificationParameters(Truncation, frozen=True, kw_only=True):
@@ -63,25 +60,14 @@ class TextClassification(SequenceAdapter):
         ]
 
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
-        function = call.parameters.function_to_apply or self._default_function()
-        answers = []
-        for logits in outputs:
-            scores = _APPLY[function](logits)
-            best = np.argsort(-scores, kind="stable")[: call.parameters.top_k]
-            answers.append([{"label": self._labels[i], "score": float(scores[i])} for i in best])
-        return answers
+        p: ClassificationParameters = call.parameters
+        config = self._model.config
+        return [
+            best_labels(logits, self._labels, config, function=p.function_to_apply, top_k=p.top_k) for logits in outputs
+        ]
 
     def warmup(self) -> list[Item]:
         return [self.item("warm up")]
-
-    def _default_function(self) -> Function:
-        """As transformers' pipeline chooses."""
-        problem = self._model.config.problem_type
-        if problem == "regression":
-            return "none"
-        if problem == "multi_label_classification" or self._model.config.num_labels == 1:
-            return "sigmoid"
-        return "softmax"
 
 
 def _pair(value: object, field: str) -> tuple[str, str | None]:
@@ -94,9 +80,6 @@ def _pair(value: object, field: str) -> tuple[str, str | None]:
         if not isinstance(text, str) or not text.strip():
             raise InvalidInput(f"{field}.{name}", "must be a string that is not empty")
     return value["text"], value.get("text_pair")
-
-
-_APPLY: dict[str, Callable[[Any], Any]] = {"softmax": softmax, "sigmoid": sigmoid, "none": lambda logits: logits}
 
 
 def load(artifact: Artifact, limits: Limits) -> Loaded:
