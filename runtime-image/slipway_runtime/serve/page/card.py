@@ -1,8 +1,9 @@
 """What the page takes from the model's own files: samples from its card, its word for the mask, whether it can chat.
 
-A card is text by strangers. It is read as data only: the front matter of README.md, of bounded size, by YAML's safe
-loader without aliases (a few nested ones make gigabytes), and of it just `widget`: a bounded number of small samples.
-Images and sound there are URLs, which are not fetched.
+A card is text by strangers. It is read as data only: of the front matter of README.md just the lines of `widget`, by
+YAML's safe loader, where they are few and not deep (nesting costs that loader quadratic time, and crashes the one in C)
+and without aliases (a few nested ones make gigabytes); of these a bounded number of small samples. Images and sound
+there are URLs, which are not fetched.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ import msgspec
 import orjson
 
 MAX_FRONT_MATTER = 64 * 1024
+MAX_WIDGET = 48 * 1024
+MAX_DEPTH = 20
 MAX_SAMPLES = 12
 MAX_SAMPLE_BYTES = 16 * 1024
 _FRONT_MATTER = re.compile(rb"\A---\r?\n(.*?)\r?\n---\s*(?:\r?\n|\Z)", re.DOTALL)
+# From `widget:` to the next field: its lines are indented, or begin with a dash.
+_WIDGET = re.compile(rb"^widget:.*\n?(?:(?:[ \t-].*)?(?:\n|\Z))*", re.MULTILINE)
 _FIELDS = (
     "text", "example_title", "context", "table", "source_sentence", "sentences", "candidate_labels", "question",
     "query", "messages",
@@ -59,7 +64,8 @@ def _samples(path: Path) -> list[dict[str, Any]]:
             found = _FRONT_MATTER.match(file.read(MAX_FRONT_MATTER))
     except OSError:
         return []
-    widget = _yaml(found[1]).get("widget") if found else None
+    block = _WIDGET.search(found[1]) if found else None
+    widget = _yaml(block[0]).get("widget") if block and _shallow(block[0]) else None
     return [
         sample for entry in (widget if isinstance(widget, list) else [])[:MAX_SAMPLES] if (sample := _sample(entry))
     ]
@@ -76,6 +82,19 @@ def _sample(entry: object) -> dict[str, Any]:
     except (TypeError, ValueError):  # dates, bytes, sets: YAML has more types than a sample needs
         return {}
     return sample if small else {}
+
+
+def _shallow(text: bytes) -> bool:
+    """Whether reading it takes little time, whatever it says."""
+    if len(text) > MAX_WIDGET:
+        return False
+    depth = 0
+    for character in text:
+        depth += (character in b"[{") - (character in b"]}")
+        if depth > MAX_DEPTH:
+            return False
+    # Blocks open by indentation, and by several dashes or question marks in one line.
+    return not re.search(rb"^[ \t]{40}|(?:[-?:][ \t]+){6}", text, re.MULTILINE)
 
 
 def _yaml(text: bytes) -> dict[str, Any]:

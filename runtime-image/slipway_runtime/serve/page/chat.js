@@ -13,9 +13,11 @@ export class Chat {
     this.node.replaceChildren();
   }
 
+  // Without a text: what was asked last, to show as a request.
   body(text, model, parameters) {
     const { max_new_tokens: most = 256, ...others } = parameters;
-    const messages = text === "" ? this.messages : [...this.messages, { role: "user", content: text }];
+    const last = this.messages.at(-1)?.role === "assistant" ? this.messages.slice(0, -1) : this.messages;
+    const messages = text.trim() === "" ? last : [...this.messages, { role: "user", content: text }];
     return { model, messages, max_tokens: most, ...others, stream: true };
   }
 

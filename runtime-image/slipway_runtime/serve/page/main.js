@@ -59,7 +59,11 @@ function show(task) {
   const known = TASKS[task] ?? UNKNOWN;
   Object.assign(state, { task, definition: known, chat: task === "text-generation" && state.model.chat ? new Chat() : null });
   state.widgets = Object.fromEntries(Object.entries(known.inputs).map(([name, make]) => [name, make()]));
-  if (state.chat) state.widgets.inputs.node.querySelector("label").textContent = "Message";
+  if (state.chat) {
+    state.widgets.inputs.node.querySelector("label").textContent = "Message";
+    state.widgets.inputs.node.querySelector("textarea").rows = 2;
+  }
+  byId("keys").textContent = state.chat ? "Enter" : "Ctrl + Enter";
   byId("inputs").replaceChildren(...Object.values(state.widgets).map((widget) => widget.node));
   byId("parameters").value = JSON.stringify(known.parameters ?? {});
   const { parameters } = state.model.tasks.find(({ name }) => name === task);
@@ -156,6 +160,7 @@ async function send() {
   } finally {
     busy(null);
     refresh();
+    if (state.chat) state.widgets.inputs.node.querySelector("textarea").focus({ preventScroll: true });
   }
 }
 

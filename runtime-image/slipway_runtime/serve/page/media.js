@@ -24,9 +24,10 @@ function picker(label, accept, preview, extras) {
     changed();
   };
   const fail = (message) => (note.textContent = message);
-  const input = el("input", { type: "file", accept, on: { change: () => choose(input.files[0]) }, attributes: { "aria-label": label } });
+  const input = el("input", { type: "file", accept, className: "unseen", on: { change: () => choose(input.files[0]) } });
+  const button = el("label", { className: "button" }, input, `Choose ${label === "Image" ? "an image" : "a recording"}`);
   const note = el("span", { className: "quiet" }, "or drop a file here");
-  const drop = el("div", { className: "drop" }, el("div", { className: "line" }, input, ...extras(choose, fail)), note, preview);
+  const drop = el("div", { className: "drop" }, el("div", { className: "line" }, button, ...extras(choose, fail)), note, preview);
   drop.addEventListener("dragover", (event) => {
     event.preventDefault();
     drop.classList.add("over");
@@ -49,7 +50,7 @@ const recordable = () => Boolean(navigator.mediaDevices?.getUserMedia && window.
 
 function recorder(choose, fail) {
   let running = null;
-  const button = el("button", { type: "button", className: "small" }, "Record");
+  const button = el("button", { type: "button" }, "Record");
   button.addEventListener("click", async () => {
     if (running) return running.stop();
     try {
