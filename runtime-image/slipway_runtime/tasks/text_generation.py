@@ -97,7 +97,7 @@ class TextGeneration(Adapter):
                 Prompt(
                     ids=ids,
                     text=text,
-                    max_new_tokens=min(new, self._limits.max_new_tokens, self._context - len(ids)),
+                    max_new_tokens=min(new, self._limits.max_new_tokens, self.room(ids)),
                     sampling=sampling,
                     stop=p.stops,
                     top_n_tokens=p.top_n_tokens,
@@ -119,6 +119,10 @@ class TextGeneration(Adapter):
             text = render(entry, self._tokenizer.tokenizer)
             return text, self._tokenizer.ids(text, special_tokens=False), {}
         return entry, self._tokenizer.ids(entry), {}
+
+    def room(self, ids: list[int]) -> int:
+        """Most tokens that an answer to this prompt may have."""
+        return self._context - len(ids)
 
     def _fitting(self, ids: list[int], p: GenerationParameters, field: str) -> list[int]:
         """As `truncate` has it: the last so many. Raises InvalidInput where no room is left for an answer."""

@@ -10,6 +10,7 @@ import pytest
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.serve.batcher import run_batch
 from slipway_runtime.tasks.adapter import Limits, Listener, Loaded
+from slipway_runtime.tasks.generated import Token
 from slipway_runtime.tasks.parameters import convert
 
 from tests.support.asking import ask, load
@@ -118,6 +119,18 @@ def test_nobody_waits_for_an_answer_that_is_not_wanted_any_more(bart: Loaded) ->
     call = adapter.parse("a cat", convert({"max_new_tokens": 60}, adapter.parameters))
     outputs = run_batch([replace(item, listener=listener) for item in adapter.preprocess(call)])
     assert len(outputs[0]) == 2  # the token that begins it, and one
+
+
+def test_those_who_stream_get_it_token_by_token(model: Loaded, reference: Reference) -> None:
+    expected = [reference(text, max_new_tokens=12, forced_eos_token_id=None) for text in TEXTS]
+    answers = ask(model, TEXTS, "text-generation", max_new_tokens=12)
+    assert [several[0].text.rstrip("\ufffd") for several in answers] == [text.rstrip("\ufffd") for text in expected]
+    adapter = model.adapters["text-generation"]
+    tokens: list[Token] = []
+    call = adapter.parse(TEXTS[0], convert({"max_new_tokens": 12, "details": True}, adapter.parameters))
+    outputs = run_batch([replace(item, listener=Listener(tokens.append)) for item in adapter.preprocess(call)])
+    assert (tuple(tokens), "".join(token.text for token in tokens)) == (outputs[0].tokens, answers[0][0].text)
+    assert outputs[0].prompt == ""
 
 
 @pytest.mark.parametrize("cut", [{"truncation": True}, {"truncation": "longest_first"}, {"truncate": True}])

@@ -242,6 +242,14 @@ def test_an_answer_ends_with_the_models_context(model: Loaded) -> None:
     assert (len(answer.tokens), answer.finish_reason) == (6, "length")
 
 
+def test_short_and_long_prompts_of_one_batch_stay_within_the_models_positions(tmp_path: Path) -> None:
+    adapter = load(generation.decoder(tmp_path / "model", kind="GPT2")).adapters["text-generation"]
+    parameters = convert({"max_new_tokens": 30, "logit_bias": {"70": 100}}, adapter.parameters)
+    items = adapter.preprocess(adapter.parse(["z" * 250, *(["a cat"] * 40)], parameters))  # more than run at once
+    outputs = items[0].forward(items)
+    assert [len(output.tokens) for output in outputs] == [6] + [30] * 40
+
+
 def test_a_server_may_allow_less_than_the_model(folder: Path) -> None:
     loaded = load(folder, limits=Limits(max_input_tokens=8, max_new_tokens=20))
     assert loaded.max_input_tokens == 8

@@ -3,6 +3,7 @@ them and the request changes them. No streams: beams settle only at the end."""
 
 from __future__ import annotations
 
+import copy
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import StoppingCriteria, StoppingCriteriaList
 
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Item, Limits, Listener, Parameters
@@ -71,7 +72,7 @@ class Beams:
     def __init__(self, text_model: TextModel, limits: Limits) -> None:
         self._model = text_model
         self._limits = limits
-        own = text_model.model.generation_config
+        own = self._own = copy.deepcopy(text_model.model.generation_config)
         # The lengths are worked out here for each request; left there, they would contradict it.
         self._own_max, self._own_min = own.max_length, own.min_length
         own.max_length = own.min_length = None
@@ -126,9 +127,8 @@ class Beams:
         return [outputs[i] for i in range(len(items))]
 
     def _generate(self, texts: Sequence[Encoded], settings: Settings, heard: Sequence[Listener]) -> list[list[int]]:
-        config = GenerationConfig(  # type: ignore[no-untyped-call]
-            max_new_tokens=settings.max_new_tokens, **dict(settings.changes)
-        )
+        config = copy.deepcopy(self._own)
+        config.update(max_new_tokens=settings.max_new_tokens, **dict(settings.changes))
         device = self._model.device
         with torch.inference_mode(), torch.random.fork_rng([device] if device.type == "cuda" else []):
             if settings.seed is not None:

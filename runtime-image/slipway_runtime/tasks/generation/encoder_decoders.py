@@ -1,4 +1,4 @@
-"""The three tasks of an encoder-decoder, over one set of weights."""
+"""The tasks of an encoder-decoder over one set of weights: whole texts, and text-generation for those who stream."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from slipway_runtime.artifacts import Artifact
 from slipway_runtime.tasks.adapter import Limits, Loaded
 from slipway_runtime.tasks.detect import capabilities
 from slipway_runtime.tasks.generation.beams import Beams
+from slipway_runtime.tasks.generation.encoder_decoder import EncoderDecoderGeneration
 from slipway_runtime.tasks.generation.languages import Languages
 from slipway_runtime.tasks.loading import load_text_model
 from slipway_runtime.tasks.summarization import Summarization
@@ -25,5 +26,9 @@ def load_text_to_text(task: str, artifact: Artifact, limits: Limits) -> Loaded:
     able = capabilities(artifact.config, artifact.modules)
     kinds = [kind for kind in (Text2TextGeneration, Summarization, Translation) if kind.task in able]
     return model.loaded(
-        *(kind(model, limits, beams, languages, specific) for kind in sorted(kinds, key=lambda kind: kind.task != task))
+        *(
+            kind(model, limits, beams, languages, specific)
+            for kind in sorted(kinds, key=lambda kind: kind.task != task)
+        ),
+        EncoderDecoderGeneration(model, limits),
     )

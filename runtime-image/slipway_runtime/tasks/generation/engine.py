@@ -1,4 +1,4 @@
-"""Steps of the model for several answers at once: one static batch, padded on the left.
+"""Steps of the model for several answers at once: one static batch, padded.
 
 transformers' own `generate` drives the model, so that caches, positions and masks are right for every architecture; it
 only ever sees the tokens that each Sequence has chosen. A sequence that has ended stays in the batch as padding until
@@ -22,6 +22,8 @@ from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.sequence import Sequence, Vocabulary
 from slipway_runtime.tasks.loading import Network
 
+_MAX_ROWS = 32  # memory: each row has a cache of its own, up to the longest's length
+
 logger = logging.getLogger("slipway_runtime")
 
 
@@ -35,14 +37,22 @@ class Engine:
         pad = tokenizer.pad_token_id
         self._pad: int = pad if pad is not None else next(iter(self.ends), 0)
         self._vocabulary = Vocabulary.of(tokenizer, self.ends)
+        positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+        self._positions: int | None = positions if isinstance(positions, int) else None
         self.grammars = Grammars(tokenizer, self.ends)
         own = self._model.generation_config
         # Nothing of the repository's own settings may move the logits; what begins a decoder stays.
         self._model.generation_config = _config(
             bos_token_id=own.bos_token_id,
             decoder_start_token_id=own.decoder_start_token_id,
+            forced_bos_token_id=own.forced_bos_token_id,
             pad_token_id=self._pad,
         )
+        self._decoder_start: list[int] | None = None
+        """What an encoder-decoder's answers follow; a decoder's follow their prompts."""
+        if network.config.is_encoder_decoder:
+            start = own.decoder_start_token_id
+            self._decoder_start = [start if start is not None else own.bos_token_id]
 
     def item(self, prompt: Prompt) -> Item:
         """What goes into the queue."""
@@ -50,15 +60,35 @@ class Engine:
 
     def forward(self, items: Several[Item]) -> list[Generated | Exception]:
         """One answer per item; an exception for one that failed alone."""
-        together = [i for i, item in enumerate(items) if not item.data.extra]
-        groups = [together] * bool(together) + [[i] for i, item in enumerate(items) if item.data.extra]
         outputs: dict[int, Generated | Exception] = {}
-        for group in groups:
+        for group in self._groups([item.data for item in items]):
             outputs.update(zip(group, self._answers([items[i] for i in group]), strict=True))
         return [outputs[i] for i in range(len(items))]
 
+    def _groups(self, prompts: Several[Prompt]) -> list[list[int]]:
+        """Which prompts run together: a row that has ended is padded until the last one has, and its positions have to
+        stay within the model's."""
+        groups: list[list[int]] = []
+        for i, prompt in enumerate(prompts):
+            fitting = (group for group in groups if self._fits(prompt, [prompts[other] for other in group]))
+            group = next(fitting, None)
+            if group is None:
+                groups.append([i])
+            else:
+                group.append(i)
+        return groups
+
+    def _fits(self, prompt: Prompt, others: Several[Prompt]) -> bool:
+        every = (prompt, *others)
+        if len(every) > _MAX_ROWS or any(one.extra for one in every):
+            return False
+        if self._positions is None or self._decoder_start is not None:
+            return True
+        return max(len(one.ids) for one in every) + max(one.max_new_tokens for one in every) <= self._positions
+
     def _answers(self, items: Several[Item]) -> list[Generated | Exception]:
-        sequences = [Sequence(item.data, self._vocabulary, item.listener) for item in items]
+        before = self._decoder_start
+        sequences = [Sequence(item.data, self._vocabulary, item.listener, before=before) for item in items]
         try:
             with torch.inference_mode():
                 for item, sequence in zip(items, sequences, strict=True):
@@ -77,8 +107,11 @@ class Engine:
         ids = torch.full((len(prompts), longest), self._pad)
         mask = torch.zeros_like(ids)
         for row, prompt in enumerate(prompts):
-            ids[row, longest - len(prompt.ids) :] = torch.tensor(prompt.ids)
-            mask[row, longest - len(prompt.ids) :] = 1
+            # What a decoder reads ends where its answer begins; an encoder counts positions from the left.
+            start = longest - len(prompt.ids) if self._decoder_start is None else 0
+            place = slice(start, start + len(prompt.ids))
+            ids[row, place] = torch.tensor(prompt.ids)
+            mask[row, place] = 1
         extra = {name: value.to(self._device) for name, value in prompts[0].extra.items()}
         self._model.generate(
             input_ids=ids.to(self._device),
@@ -94,6 +127,10 @@ class Engine:
         )
 
     def _prefill(self, prompt: Prompt) -> tuple[Token, ...]:
+        if self._decoder_start is not None:
+            start = self._decoder_start[0]
+            word = self._vocabulary.tokenizer.decode([start])
+            return (Token(start, word, float("nan"), special=start in self._vocabulary.special, piece=word),)
         ids = torch.tensor([prompt.ids], device=self._device)
         extra = {name: value.to(self._device) for name, value in prompt.extra.items()}
         logprobs = self._model(input_ids=ids, **extra).logits[0].float().log_softmax(-1)
