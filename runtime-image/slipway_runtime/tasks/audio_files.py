@@ -52,7 +52,9 @@ class Kind:
 
 
 _WAV = Kind("wav", "WAV", "wav")
-_MP3 = Kind("mp3", "MP3", "mp3")
+# Never by libsndfile: the mpg123 in its wheel is 1.32.3, which writes past its memory where a stream changes its rate or
+# channels (CVE-2024-10573, mended in 1.32.8), and it prints what it thinks of a file.
+_MP3 = Kind("mp3", demuxer="mp3")
 _KINDS: tuple[tuple[bytes, int, Kind], ...] = (  # magic bytes, where they are, kind
     (b"RIFF", 0, _WAV),
     (b"RF64", 0, Kind("wav", "RF64", "wav")),
@@ -185,6 +187,8 @@ def _by_ffmpeg(content: bytes, kind: Kind, field: str) -> Stream:
         except (av.FFmpegError, ValueError, OSError):
             raise _broken(kind, field) from None
 
+    if kind is _MP3:  # FFmpeg guesses its length from the first frames
+        seconds = None
     return Stream(kind.name, rate, channels, round(seconds * rate) if seconds else None, blocks())
 
 
