@@ -23,13 +23,13 @@ from slipway_runtime.tasks.adapter import Limits, Loaded, Media
 from slipway_runtime.tasks.parameters import convert
 
 from tests.support.asking import ask, load
-from tests.support.tiny import multimodal
+from tests.support.tiny import diffusion as makers
 
 # diffusers' schedulers hand tensors to numpy 2 in a way that torch is yet to mend.
 pytestmark = pytest.mark.filterwarnings("ignore:__array_:DeprecationWarning")
 MAKERS: dict[str, Callable[[Path], Path]] = {
-    "StableDiffusionPipeline": multimodal.text_to_image,
-    "PixArtAlphaPipeline": multimodal.diffusion_transformer,
+    "StableDiffusionPipeline": makers.text_to_image,
+    "PixArtAlphaPipeline": makers.diffusion_transformer,
 }
 
 
@@ -41,7 +41,7 @@ def drawing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return multimodal.text_to_image(tmp_path_factory.mktemp("model") / "model")
+    return makers.text_to_image(tmp_path_factory.mktemp("model") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -190,13 +190,13 @@ def test_the_limit_on_pixels_is_the_lower_of_the_two(folder: Path) -> None:
 
 
 def test_an_image_that_the_models_safety_checker_withholds_is_said(tmp_path: Path) -> None:
-    loaded = load(multimodal.text_to_image(tmp_path / "model", safety_checker=True))
+    loaded = load(makers.text_to_image(tmp_path / "model", safety_checker=True))
     with pytest.raises(InvalidInput, match="safety checker withheld the image"):
         ask(loaded, "a film", num_inference_steps=2)
 
 
 def test_of_two_encoders_one_has_to_read_the_whole_prompt(tmp_path: Path) -> None:
-    loaded = load(multimodal.flux(tmp_path / "model"))
+    loaded = load(makers.flux(tmp_path / "model"))
     small: dict[str, Any] = {"height": 64, "width": 64, "num_inference_steps": 1, "seed": 0}
     assert pixels(ask(loaded, "rain " * 100, **small)).shape == (64, 64, 3)
     with pytest.raises(InvalidInput, match="inputs: has 602 tokens, the model takes 512"):
@@ -236,7 +236,7 @@ def edited(folder: Path, **changes: Any) -> Path:
 def test_parts_that_are_not_of_the_two_libraries_are_refused(
     tmp_path: Path, changes: dict[str, Any], reason: str, words: str
 ) -> None:
-    folder = edited(multimodal.text_to_image(tmp_path / "model"), **changes)
+    folder = edited(makers.text_to_image(tmp_path / "model"), **changes)
     (folder / "unet/my_unet.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w').close()\n")
     with pytest.raises(ModelFault) as caught:
         load(folder)
@@ -248,7 +248,7 @@ def test_parts_that_are_not_of_the_two_libraries_are_refused(
 def test_weights_that_a_component_lacks_are_said(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    folder = multimodal.text_to_image(tmp_path / "model")
+    folder = makers.text_to_image(tmp_path / "model")
     path = folder / "unet/diffusion_pytorch_model.safetensors"
     weights = load_file(path)
     del weights["conv_in.weight"]
@@ -258,7 +258,7 @@ def test_weights_that_a_component_lacks_are_said(tmp_path: Path) -> None:
 
 
 def test_a_component_that_is_cut_short_is_said(tmp_path: Path) -> None:
-    folder = multimodal.text_to_image(tmp_path / "model")
+    folder = makers.text_to_image(tmp_path / "model")
     path = folder / "vae/diffusion_pytorch_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(CorruptWeights, match=r"vae/diffusion_pytorch_model.safetensors of .* is truncated or damaged"):
@@ -266,7 +266,7 @@ def test_a_component_that_is_cut_short_is_said(tmp_path: Path) -> None:
 
 
 def test_a_shard_that_a_component_lacks_is_said(tmp_path: Path) -> None:
-    folder = multimodal.text_to_image(tmp_path / "model")
+    folder = makers.text_to_image(tmp_path / "model")
     name = "unet/diffusion_pytorch_model"
     (folder / f"{name}.safetensors").rename(folder / f"{name}-00001-of-00002.safetensors")
     shards = {

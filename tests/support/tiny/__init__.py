@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support import models
-from tests.support.tiny import audio, generation, multimodal, text, vision
+from tests.support.tiny import audio, diffusion, generation, multimodal, text, vision
 
 MAKERS: dict[str, Callable[[Path], Path]] = {
     "feature-extraction": models.sentence_transformer,
@@ -25,7 +25,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "text2text-generation": generation.t5,
     "summarization": generation.bart,
     "translation": generation.marian,
-    "text-to-image": multimodal.text_to_image,
+    "text-to-image": diffusion.text_to_image,
     "image-text-to-text": multimodal.llava,
     "image-to-text": multimodal.blip,
     "visual-question-answering": multimodal.vilt,
