@@ -10,6 +10,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ class Settings:
             self.model_uri, sha256=self.model_sha256, token_file=self.token_file, plain_hosts=self.plain_hosts
         )
 
-    @property
+    @cached_property
     def variants(self) -> tuple[NamedReference, ...]:
         """The LoRA adapters; none where the variable cannot be read."""
         try:

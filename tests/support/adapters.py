@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 
-def trained(base: Path, folder: Path, *, seed: int = 1, auto_class: str = "AutoModelForSequenceClassification", **config: Any) -> Any:
+def trained(
+    base: Path, folder: Path, *, seed: int = 1, auto_class: str = "AutoModelForSequenceClassification", **config: Any
+) -> Any:
     """Save an adapter of `base` to `folder`; returns the model with it merged into the weights."""
     import torch
     import transformers
@@ -15,7 +17,12 @@ def trained(base: Path, folder: Path, *, seed: int = 1, auto_class: str = "AutoM
 
     torch.manual_seed(seed)
     model = getattr(transformers, auto_class).from_pretrained(base)
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value"], "init_lora_weights": False} | config
+    settings: dict[str, Any] = {
+        "r": 4,
+        "lora_alpha": 8,
+        "target_modules": ["query", "value"],
+        "init_lora_weights": False,
+    } | config
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         wrapped: Any = get_peft_model(model, LoraConfig(**settings))

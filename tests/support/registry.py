@@ -88,13 +88,13 @@ class Registry:
         return httpx.Client(base_url=f"http://{self.host}", auth=self.auth, timeout=60)
 
 
-def image_layer(folder: Path | None, at: str = "models", **extra: bytes) -> bytes:
+def image_layer(folder: Path | None, at: str = "models", extra: Mapping[str, bytes] | None = None) -> bytes:
     """A layer of an image, with the folder's files below `at` and further files by name."""
     packed = io.BytesIO()
     with gzip.open(packed, "wb", compresslevel=1) as stream, tarfile.open(fileobj=stream, mode="w") as archive:
         if folder is not None:
             archive.add(folder, at)
-        for name, content in extra.items():
+        for name, content in (extra or {}).items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))

@@ -42,7 +42,15 @@ def trusted(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Authority:
 @pytest.fixture(autouse=True)
 def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No authorities, proxies or credentials that the machine of the tests may have."""
-    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
+    names = (
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "AWS_CA_BUNDLE",
+        "HTTPS_PROXY",
+        "HTTP_PROXY",
+        "https_proxy",
+        "http_proxy",
+    )
     for name in (*names, *(name for name in os.environ if name.startswith("AWS_"))):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -58,7 +66,9 @@ class Fetch:
         self.hub = "http://127.0.0.1:1"
 
     def __call__(self, uri: str, *, sha256: str = "", token: Path | str = "", plain: str = "") -> Artifact:
-        return self.of(from_uri(uri, sha256=sha256, token_file=str(token), plain_hosts=(plain,) if plain else ()), plain)
+        return self.of(
+            from_uri(uri, sha256=sha256, token_file=str(token), plain_hosts=(plain,) if plain else ()), plain
+        )
 
     def of(self, reference: Reference, plain: str = "") -> Artifact:
         self.progress = Progress()

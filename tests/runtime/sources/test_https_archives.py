@@ -120,7 +120,10 @@ def test_redirects_that_lead_inside_or_out_of_tls_are_not_followed(
 
 def test_a_name_that_turns_out_to_be_this_machine_gets_nothing(served: Site, trusted: Authority) -> None:
     port = served.url.rpartition(":")[2]
-    with web.guard(requests.Session(), "models.example", ()) as session, pytest.raises(web.Refused, match="127.0.0.1"):
+    with (
+        web.guard(requests.Session(), "models.example", ()) as session,
+        pytest.raises(web.Refused, match=r"127\.0\.0\.1"),
+    ):
         session.get(f"https://localhost:{port}/m.zip")
     assert served.requests == []
 

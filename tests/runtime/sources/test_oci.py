@@ -1,4 +1,4 @@
-"""oci://… from a real registry (docker-registry): artifacts of files, images with a model inside, credentials, digests."""
+"""oci://… from a real registry (docker-registry): artifacts of files, images with a model inside, credentials."""
 
 from __future__ import annotations
 
@@ -68,9 +68,7 @@ def test_titles_with_a_folder_around_the_model(hub: Registry, model: Path, fetch
     assert is_the_model(fetch(uri(hub, "team/within:v1"), plain=hub.host), model)
 
 
-def test_an_image_with_the_model_in_models_is_read_through_its_layers(
-    hub: Registry, model: Path, fetch: Fetch
-) -> None:
+def test_an_image_with_the_model_in_models_is_read_through_its_layers(hub: Registry, model: Path, fetch: Fetch) -> None:
     """Base layers may hold links, as every base image does. Later layers replace and remove."""
     base = io.BytesIO()
     with gzip.open(base, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as archive:
@@ -79,7 +77,7 @@ def test_an_image_with_the_model_in_models_is_read_through_its_layers(
         entry("models/README.txt", b"old")(archive)
         entry("models/config.json", b"{}")(archive)
         entry("models/vocab.txt", b"of another model")(archive)
-    removed = image_layer(None, **{"models/.wh.vocab.txt": b""})
+    removed = image_layer(None, extra={"models/.wh.vocab.txt": b""})
     layers = [hub.tar_layer("team/car", packed) for packed in (base.getvalue(), image_layer(model), removed)]
     digest = hub.push("team/car", "v1", layers)
     got = fetch(uri(hub, "team/car:v1"), plain=hub.host)
@@ -89,8 +87,8 @@ def test_an_image_with_the_model_in_models_is_read_through_its_layers(
 
 
 def test_an_emptied_folder_starts_anew(hub: Registry, model: Path, fetch: Fetch) -> None:
-    old = image_layer(None, **{"models/vocab.txt": b"old", "models/x.model": b"old"})
-    new = image_layer(model, **{"models/.wh..wh..opq": b""})
+    old = image_layer(None, extra={"models/vocab.txt": b"old", "models/x.model": b"old"})
+    new = image_layer(model, extra={"models/.wh..wh..opq": b""})
     hub.push("team/opaque", "v1", [hub.tar_layer("team/opaque", layer) for layer in (old, new)])
     got = fetch(uri(hub, "team/opaque:v1"), plain=hub.host)
     assert is_the_model(got, model)
@@ -119,7 +117,10 @@ def test_of_an_index_the_entry_for_this_machine_is_taken(hub: Registry, model: P
     index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests}
     hub.manifest("team/many", "v1", index, INDEX)
     assert fetch(uri(hub, "team/many:v1"), plain=hub.host).revision == digest
-    two = [{**entry, "platform": {"os": "linux", "architecture": name}} for name, entry in zip("ab", manifests, strict=False)]
+    two = [
+        {**entry, "platform": {"os": "linux", "architecture": name}}
+        for name, entry in zip("ab", manifests, strict=False)
+    ]
     hub.manifest("team/many", "v2", {**index, "manifests": two}, INDEX)
     fault = fetch.fault(lambda: fetch(uri(hub, "team/many:v2"), plain=hub.host))
     assert f"its index has no manifest for linux/{here}" in fault.message
@@ -157,7 +158,14 @@ def test_titles_that_lead_out_or_name_other_files_are_not_written(
     hub: Registry, model: Path, fetch: Fetch, tmp_path: Path
 ) -> None:
     layers = [hub.file_layer("team/titles", p.name, p.read_bytes()) for p in sorted(model.iterdir())]
-    evil = ("../../../../escaped.json", "/tmp/slipway-escaped", "config.json\n", "handler2.py", "..\\x.json", "a/../../b")
+    evil = (
+        "../../../../escaped.json",
+        "/tmp/slipway-escaped",
+        "config.json\n",
+        "handler2.py",
+        "..\\x.json",
+        "a/../../b",
+    )
     layers += [hub.file_layer("team/titles", title, b"evil") for title in evil]
     hub.push("team/titles", "v1", layers)
     assert is_the_model(fetch(uri(hub, "team/titles:v1"), plain=hub.host), model)
@@ -221,13 +229,19 @@ def test_credentials_come_from_a_docker_config(tmp_path: Path, model: Path, fetc
 
 
 def test_helpers_that_a_docker_config_names_are_never_run(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "evil", "credHelpers": {"r.example": "evil"}, "auths": {}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"credsStore": "evil", "credHelpers": {"r.example": "evil"}, "auths": {}})
+    )
     assert read_docker(str(tmp_path), "r.example") is None
-    (tmp_path / "config.json").write_text(json.dumps({"auths": {"https://r.example/v1/": {"username": "u", "password": "p"}}}))
+    (tmp_path / "config.json").write_text(
+        json.dumps({"auths": {"https://r.example/v1/": {"username": "u", "password": "p"}}})
+    )
     assert read_docker(str(tmp_path / "config.json"), "r.example") == ("u", "p")
 
 
-@pytest.mark.parametrize("text", ["hf_token", "[]", "{}", '{"auths": {"r.example": {}}}', '{"auths": {"r.example": {"auth": "?"}}}'])
+@pytest.mark.parametrize(
+    "text", ["hf_token", "[]", "{}", '{"auths": {"r.example": {}}}', '{"auths": {"r.example": {"auth": "?"}}}']
+)
 def test_a_docker_config_of_another_form_is_said_without_showing_it(fetch: Fetch, tmp_path: Path, text: str) -> None:
     (tmp_path / "token").write_text(text)
     fault = fetch.fault(lambda: fetch("oci://r.example/m:v1", token=tmp_path / "token"))

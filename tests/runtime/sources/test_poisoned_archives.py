@@ -35,14 +35,18 @@ def nothing_escapes(tmp_path: Path) -> Iterator[None]:
         assert not Path(path).exists()
 
 
-def sparse(archive: tarfile.TarFile) -> None:
-    """By an extended header that says: a terabyte, of which almost nothing is here."""
-    info = tarfile.TarInfo("model.safetensors.gguf")
-    info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x",
-                        "GNU.sparse.realsize": str(2**40)}  # fmt: skip
-    content = b"0\n".ljust(512, b"\0")
-    info.size = len(content)
-    archive.addfile(info, io.BytesIO(content))
+def sparse(size: int) -> Change:
+    """A file with holes, by an extended header: of `size` bytes, of which almost nothing is here."""
+
+    def add(archive: tarfile.TarFile) -> None:
+        info = tarfile.TarInfo("model.safetensors.gguf")
+        info.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "x",
+                            "GNU.sparse.realsize": str(size)}  # fmt: skip
+        content = b"0\n".ljust(512, b"\0")
+        info.size = len(content)
+        archive.addfile(info, io.BytesIO(content))
+
+    return add
 
 
 TARS: dict[str, tuple[Change, str]] = {
@@ -64,16 +68,15 @@ TARS: dict[str, tuple[Change, str]] = {
     "newline": (entry("config.json\n", b"{}"), "has a name with control characters"),
     "escape sequence": (entry("\x1b[2Jconfig.json", b"{}"), "has a name with control characters"),
     "endless name": (entry("a" * 5000, b"{}"), "has a name of more than 1024 characters"),
-    "sparse file": (sparse, "is a sparse file"),
+    "sparse file": (sparse(100), "is a sparse file"),
+    "sparse terabyte": (sparse(2**40), "grows to more than"),
     "case": (entry("Vocab.model", b"x"), "has both Vocab.model and vocab.model"),
 }
 
 
 @pytest.mark.parametrize("trick", TARS)
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
-def test_a_tar_with_a_trick_is_refused_whole(
-    served: Site, model: Path, fetch: Fetch, trick: str, suffix: str
-) -> None:
+def test_a_tar_with_a_trick_is_refused_whole(served: Site, model: Path, fetch: Fetch, trick: str, suffix: str) -> None:
     change, words = TARS[trick]
 
     def both(archive: tarfile.TarFile) -> None:
@@ -119,9 +122,7 @@ def test_a_header_that_asks_for_memory_gets_none(served: Site, model: Path, fetc
     refused(served, archive, fetch, "cannot be read as an archive", "ModelCorrupt")
 
 
-def test_too_many_files_are_refused(
-    served: Site, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_too_many_files_are_refused(served: Site, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("slipway_runtime.artifacts.tars.MOST_FILES", 3)
     monkeypatch.setattr("slipway_runtime.artifacts.zips.MOST_FILES", 3)
     for suffix in (".tar", ".zip"):
@@ -129,9 +130,7 @@ def test_too_many_files_are_refused(
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz", ".zip"])
-def test_an_archive_that_is_none_or_ends_early_is_corrupt(
-    served: Site, model: Path, fetch: Fetch, suffix: str
-) -> None:
+def test_an_archive_that_is_none_or_ends_early_is_corrupt(served: Site, model: Path, fetch: Fetch, suffix: str) -> None:
     archive = pack(model, served.folder / f"m{suffix}")
     archive.write_bytes(archive.read_bytes()[:-200_000])
     fault = fetch.fault(lambda: fetch(f"{served.url}/{archive.name}", sha256=sha256(archive)))

@@ -132,8 +132,14 @@ def test_connections_that_break_go_on_by_range(
 
 
 @pytest.mark.parametrize(("options", "kind"), [({}, "md5"), ({"ChecksumAlgorithm": "SHA256"}, "sha256")])
-def test_bytes_that_changed_on_the_servers_disk_are_corrupt(
-    tmp_path: Path, model: Path, fetch: Fetch, keys: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], kind: str
+def test_bytes_that_changed_on_the_servers_disk_are_corrupt(  # noqa: PLR0917 - fixtures
+    tmp_path: Path,
+    model: Path,
+    fetch: Fetch,
+    keys: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, str],
+    kind: str,
 ) -> None:
     with s3_server(tmp_path / "s3") as own:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", own.url)
@@ -153,7 +159,7 @@ def test_an_object_that_was_uploaded_in_parts_is_checked_as_far_as_its_server_ca
     endpoint: S3, model: Path, fetch: Fetch, keys: Path
 ) -> None:
     """Its etag is no MD5."""
-    from boto3.s3.transfer import TransferConfig
+    from boto3.s3.transfer import TransferConfig  # type: ignore[import-untyped]
 
     endpoint.upload(model, "models", "parts")
     client = endpoint.client()
@@ -200,9 +206,7 @@ def test_without_the_server_what_was_fetched_is_served_but_never_half_of_it(
     assert fetch.fault(lambda: fetch("s3://models/m", token=keys)).reason == "SourceUnreachable"
 
 
-def test_a_server_restarts_without_its_source_and_says_so(
-    tmp_path: Path, model: Path, keys: Path
-) -> None:
+def test_a_server_restarts_without_its_source_and_says_so(tmp_path: Path, model: Path, keys: Path) -> None:
     [port] = free_ports(1)
     variables = {
         "SLIPWAY_MODEL_URI": "s3://models/m",
