@@ -35,8 +35,8 @@ class MaskGenerationParameters(Parameters, frozen=True, kw_only=True):
     points_per_batch: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 64
     points_per_crop: Annotated[int, msgspec.Meta(ge=1, le=128)] = 32
     """Per side: 32 are 1024 points."""
-    crops_n_layers: Annotated[int, msgspec.Meta(ge=0, le=3)] = 0
-    """Layer i looks at 4**i parts of the image as well."""
+    crops_n_layers: Annotated[int, msgspec.Meta(ge=0, le=1)] = 0
+    """1: its four quarters as well, each as large to the model as the whole image; so there are no further layers."""
     crop_overlap_ratio: Share = 512 / 1500
     pred_iou_thresh: Share = 0.88
     stability_score_thresh: Share = 0.95
@@ -61,7 +61,7 @@ class MaskGeneration(ImageAdapter):
     outputs = ("pred_masks", "iou_scores")
 
     def parse(self, inputs: object, parameters: MaskGenerationParameters) -> Call:
-        points = parameters.points_per_crop**2 * sum(4**layer for layer in range(parameters.crops_n_layers + 1))
+        points = parameters.points_per_crop**2 * (1 + 4 * parameters.crops_n_layers)
         if points > _MOST_POINTS:
             raise InvalidInput(
                 "parameters.points_per_crop",

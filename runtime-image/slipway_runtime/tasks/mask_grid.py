@@ -24,7 +24,7 @@ _MOST_NUMBERS = 2**27
 
 @dataclass(frozen=True)
 class Grid:
-    """Where to look: points per side, in the image and in 4**i overlapping parts of it for each layer i."""
+    """Where to look: points per side, in the image and, with a layer, in four overlapping parts of it."""
 
     points: int
     layers: int
