@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import json
 import re
+import subprocess
+import sys
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +38,37 @@ def test_a_recording_is_sent_and_classified(hearing: RuntimeServer, visit: Open)
         expect(page.locator("#latency")).to_have_text(re.compile(r"^[\d.]+ m?s"))
         expect(page.locator(".bar").first).to_be_visible()
         shot(page, "recording")
+
+
+def test_the_snippets_work_as_they_are(hearing: RuntimeServer, visit: Open, tmp_path: Path) -> None:
+    sound = tmp_path / "it's a $tone`.wav"
+    sound.write_bytes(tone(0.5))
+    with visit(hearing) as page:
+        page.locator("input[type=file]").set_input_files(sound)
+        page.locator("#more summary").click()
+        for parameters in ("{}", '{"top_k": 2}'):
+            page.locator("#parameters").fill(parameters)
+            page.get_by_role("tab", name="curl").click()
+            said = run(["bash", "-c", page.locator("#snippet").inner_text()], tmp_path)
+            assert len(json.loads(said)) == (2 if "top_k" in parameters else 5)
+            page.get_by_role("tab", name="Python").click()
+            said = run([sys.executable, "-c", page.locator("#snippet").inner_text()], tmp_path)
+            assert said.count("label=") == (2 if "top_k" in parameters else 5)
+
+
+def run(command: list[str], folder: Path) -> str:
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def tone(seconds: float) -> bytes:
+    """A WAV."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setparams((1, 2, 16000, 0, "NONE", ""))
+        out.writeframes(b"\x00\x10" * int(16000 * seconds))
+    return file.getvalue()
 
 
 def test_a_file_that_is_no_sound_is_refused_in_words(hearing: RuntimeServer, visit: Open, tmp_path: Path) -> None:

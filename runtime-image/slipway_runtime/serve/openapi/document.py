@@ -21,6 +21,7 @@ from slipway_runtime.serve.dialects.openai.requests import ChatRequest, Completi
 from slipway_runtime.serve.dialects.tgi import GenerateRequest, TextGenerationInference
 from slipway_runtime.serve.openapi.answers import ANSWERS, ANY, BINARY, INPUTS, Schema, either, many, record
 from slipway_runtime.serve.openapi.parts import ERRORS, failures, got, in_path, posted, ref, response
+from slipway_runtime.serve.tokenize import TokenizeRequest
 from slipway_runtime.tasks.adapter import Parameters
 from slipway_runtime.tasks.table import TASKS
 
@@ -30,7 +31,15 @@ _BOOLEAN: Schema = {"type": "boolean"}
 _INTEGER: Schema = {"type": "integer"}
 _BINARY: Schema = {"type": "string", "format": "binary"}
 _EVENTS: Schema = {"type": "string", "description": "server-sent events"}
-_REQUESTS = (ChatRequest, CompletionRequest, EmbeddingRequest, AudioRequest, GenerateRequest, InferRequest)
+_REQUESTS = (
+    ChatRequest,
+    CompletionRequest,
+    EmbeddingRequest,
+    AudioRequest,
+    GenerateRequest,
+    TokenizeRequest,
+    InferRequest,
+)
 
 
 @dataclass(frozen=True)
@@ -155,10 +164,20 @@ def _tgi() -> dict[str, Any]:
     answer = response("the text", record({"generated_text": ANY}, {"details": ANY}))
     events = {"description": "the text as it comes", "content": {"text/event-stream": {"schema": _EVENTS}}}
     body = {"application/json": ref("GenerateRequest")}
+    piece = record({"id": _INTEGER, "text": _STRING, "start": _INTEGER, "stop": _INTEGER})
     return {
         "/generate": posted("Generate text", body, answer, errors, tag="text-generation-inference"),
         "/generate_stream": posted("Generate text as a stream", body, events, errors, tag="text-generation-inference"),
-    }
+        "/tokenize": posted(
+            "The tokens of a text", {"application/json": ref("TokenizeRequest")}, response("the tokens", many(piece)),
+            errors, tag="text-generation-inference",
+        ),
+        "/chat_tokenize": posted(
+            "The tokens of a chat", {"application/json": ref("ChatRequest")},
+            response("the tokens", record({"tokenize_response": many(piece), "templated_text": _STRING})),
+            errors, tag="text-generation-inference",
+        ),
+    }  # fmt: skip
 
 
 def _openai(served: Served) -> dict[str, Any]:
@@ -238,7 +257,7 @@ def _open_inference(served: Served) -> dict[str, Any]:
         path = f"/v2/models/{{model}}{suffix}"
         paths[path] = got("The model's tensors", of_model, tag=tag, parameters=parameters)
         paths[f"{path}/ready"] = got("Whether the model is ready", is_ready, tag=tag, parameters=parameters)
-        paths[f"{path}/infer"] = posted("Infer", body, answer, errors, tag=tag, parameters=parameters)
+        paths[f"{path}/infer"] = posted("Ask the endpoint's task in tensors", body, answer, errors, tag=tag, parameters=parameters)
     return paths
 
 

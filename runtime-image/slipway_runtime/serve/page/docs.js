@@ -25,6 +25,7 @@ function fields(schema, depth = 0) {
   const shape = opened(schema);
   const inner = shape.properties ? [shape] : (shape.anyOf ?? []).map(opened).filter((one) => one.properties);
   if (shape.items) return fields(shape.items, depth);
+  if (!inner.length && shape.anyOf) return shape.anyOf.map((one) => fields(one, depth)).find((found) => found) ?? null;
   if (!inner.length || depth > 3) return null;
   return el("ul", { className: "fields" }, ...inner.flatMap((one) => Object.entries(one.properties).map(([name, value]) => {
     const text = [kind(value), one.required?.includes(name) ? "required" : "", value.default !== undefined && value.default !== null ? `default ${JSON.stringify(value.default)}` : "", value.description ?? ""];

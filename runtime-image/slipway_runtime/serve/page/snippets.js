@@ -31,14 +31,16 @@ function curl(request) {
   const lines = [`curl ${shell(request.url)}`];
   if (request.secret) lines.push(`-H "Authorization: Bearer $TOKEN"`);
   const bare = Object.keys(request.body).every((name) => name === "inputs" || !Object.keys(request.body[name]).length);
-  if (request.media[0] === "inputs" && bare) return [...lines, `--data-binary @${request.file}`].join(" \\\n  ");
+  if (request.media[0] === "inputs" && bare) {
+    return [...lines, "-H 'Content-Type: application/octet-stream'", `--data-binary @${shell(request.file)}`].join(" \\\n  ");
+  }
   const body = JSON.stringify(request.body);
-  if (!request.media.length) return [...lines, `-H 'Content-Type: application/json'`, `-d ${shell(body)}`].join(" \\\n  ");
-  const piped = `printf '%s' "$(base64 -w0 ${request.file})" | jq -Rc --argjson body ${shell(body)} '$body * ${path(request.media[0])}' |`;
-  return `${piped}\n${[...lines, `-H 'Content-Type: application/json'`, "-d @-"].join(" \\\n  ")}`;
+  lines.push("-H 'Content-Type: application/json'");
+  if (!request.media.length) return [...lines, `-d ${shell(body)}`].join(" \\\n  ");
+  const here = body.replace(/[\\`$]/g, "\\$&").replace("BASE64", () => `$(base64 -w0 ${shell(request.file)})`);
+  return `${[...lines, "-d @- <<EOF"].join(" \\\n  ")}\n${here}\nEOF`;
 }
 
-const path = (name) => (name === "inputs" ? "{inputs: .}" : `{inputs: {${name}: .}}`);
 const shell = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 
 function python(request) {

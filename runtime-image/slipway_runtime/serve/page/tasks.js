@@ -27,7 +27,7 @@ const asked = (drawing, question) => together(
 
 export const TASKS = {
   "text-classification": prompt("Text", FILM, draw.labelBars),
-  "token-classification": prompt("Text", "My name is Sarah and I live in London.", draw.entities),
+  "token-classification": prompt("Text", "My name is Sarah and I live in London.", draw.entities, { parameters: { aggregation_strategy: "simple" } }),
   "feature-extraction": prompt("Text", FILM, draw.vector),
   "sentence-similarity": together(
     { source_sentence: () => widget.text("Sentence", { rows: 2 }), sentences: () => widget.lines("Compare it with") },
