@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -42,19 +43,25 @@ def json_object(body: bytes, headers: Mapping[str, str], shape: str) -> dict[str
 
 def struct(data: Mapping[str, Any], kind: type[S]) -> S:
     """Check and convert. None means absent; names beside the struct's are refused."""
-    fields = msgspec.structs.fields(kind)
-    allowed = [field.encode_name for field in fields]
+    allowed, required = _names(kind)
     given = {name: value for name, value in data.items() if value is not None}
     for name in given:
         if name not in allowed:
             close = difflib.get_close_matches(name, allowed, n=1)
             meant = f" (did you mean {close[0]}?)" if close else ""
             raise InvalidInput(name[:80], f"unknown field{meant}; this route takes {', '.join(allowed)}")
-    for field in fields:
-        if field.required and field.encode_name not in given:
-            raise InvalidInput(field.encode_name, "is missing")
+    for name in required:
+        if name not in given:
+            raise InvalidInput(name, "is missing")
     try:
         return msgspec.convert(given, kind, strict=True)
     except msgspec.ValidationError as error:
         path, text = place_of(error)
         raise InvalidInput(path, text) from None
+
+
+@functools.cache
+def _names(kind: type[msgspec.Struct]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """(all fields, those that must be given)."""
+    fields = msgspec.structs.fields(kind)
+    return tuple(f.encode_name for f in fields), tuple(f.encode_name for f in fields if f.required)
