@@ -13,7 +13,7 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Parameters
 from slipway_runtime.tasks.captioning import Positive, Style, Writer, style_of
 from slipway_runtime.tasks.images import ImageModel, image_of, tokens_of
-from slipway_runtime.tasks.questions import questions_in
+from slipway_runtime.tasks.questions import Asked, questions_in
 
 START = "<s_docvqa>"
 _PROMPT = START + "<s_question>{}</s_question><s_answer>"
@@ -57,16 +57,15 @@ class DonutQuestionAnswering(Adapter):
 
     def preprocess(self, call: Call) -> list[Item]:
         return [
-            self._item(image_of(one.image, one.image_field, self._limits), one.question, call.parameters)
-            for one in call.inputs
+            self._item(image_of(one.image, one.image_field, self._limits), one, call.parameters) for one in call.inputs
         ]
 
-    def _item(self, image: Image.Image, question: str, parameters: DonutParameters) -> Item:
+    def _item(self, image: Image.Image, asked: Asked, parameters: DonutParameters) -> Item:
         p = parameters
         style = style_of(p.max_new_tokens, p.generate_kwargs, "parameters.generate_kwargs", self._limits)
         with self._lock:
-            prompt = self._tokenizer(_PROMPT.format(question), add_special_tokens=False)["input_ids"]
-        pixels = self._model.pixels(image)["pixel_values"][0]
+            prompt = self._tokenizer(_PROMPT.format(asked.question), add_special_tokens=False)["input_ids"]
+        pixels = self._model.pixels(image, asked.image_field)["pixel_values"][0]
         tensors = {"pixel_values": pixels, "decoder_input_ids": torch.tensor(prompt)}
         return self._writer.item(tensors, style, tokens_of(pixels) + len(prompt))
 
@@ -85,4 +84,5 @@ class DonutQuestionAnswering(Adapter):
 
     def warmup(self) -> list[Item]:
         style = Style(max_new_tokens=2)
-        return [self._item(Image.new("RGB", (64, 64), "white"), "What?", DonutParameters(generate_kwargs=style))]
+        asked = Asked("inputs", "What?", None, {})
+        return [self._item(Image.new("RGB", (64, 64), "white"), asked, DonutParameters(generate_kwargs=style))]

@@ -10,9 +10,8 @@ from typing import Any, ClassVar
 import torch
 from PIL import Image
 
-from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Parameters
-from slipway_runtime.tasks.images import ImageModel, image_of, images_in, tokens_of
+from slipway_runtime.tasks.images import ImageModel, cannot_scale, image_of, images_in, tokens_of
 
 Shapes = tuple[tuple[str, torch.Size], ...]
 
@@ -77,10 +76,8 @@ class ImageAdapter(Adapter):
         image = image_of(value, field, self._limits)
         try:
             return self.items(image, call)
-        except (ValueError, RuntimeError, ZeroDivisionError):  # a side of a few pixels that scales to none
-            raise InvalidInput(
-                field, f"is {image.width} x {image.height} pixels, which this model's processor cannot scale"
-            ) from None
+        except (ValueError, RuntimeError, ZeroDivisionError):
+            raise cannot_scale(image, field) from None
 
     def items(self, image: Image.Image, call: Call) -> list[Item]:  # noqa: ARG002 - for those that need the parameters
         """What the forward gets of one image."""

@@ -55,10 +55,10 @@ class ImageToText(Adapter):
 
     def preprocess(self, call: Call) -> list[Item]:
         style = self._style(call.parameters)
-        return [self._item(image_of(value, field, self._limits), style) for field, value in call.inputs]
+        return [self._item(image_of(value, field, self._limits), field, style) for field, value in call.inputs]
 
-    def _item(self, image: Image.Image, style: Style) -> Item:
-        pixels = self._model.pixels(image)["pixel_values"][0]
+    def _item(self, image: Image.Image, field: str, style: Style) -> Item:
+        pixels = self._model.pixels(image, field)["pixel_values"][0]
         return self._writer.item({"pixel_values": pixels}, style, tokens_of(pixels))
 
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
@@ -67,7 +67,7 @@ class ImageToText(Adapter):
         return answers[0] if call.single else answers
 
     def warmup(self) -> list[Item]:
-        return [self._item(Image.new("RGB", (64, 48), "grey"), Style(max_new_tokens=2))]
+        return [self._item(Image.new("RGB", (64, 48), "grey"), "inputs", Style(max_new_tokens=2))]
 
     def _style(self, p: CaptionParameters) -> Style:
         name = "generate_kwargs" if p.generate_kwargs is not None else "generation_parameters"

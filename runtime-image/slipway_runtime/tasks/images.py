@@ -138,15 +138,23 @@ def tokens_of(pixel_values: torch.Tensor) -> int:
     return max(1, pixel_values.shape[-1] * pixel_values.shape[-2] // _PIXELS_PER_TOKEN)
 
 
+def cannot_scale(image: Image.Image, field: str) -> InvalidInput:
+    """For an image with a side of a few pixels, which a processor scales to none."""
+    return InvalidInput(field, f"is {image.width} x {image.height} pixels, which this model's processor cannot scale")
+
+
 @dataclass(frozen=True)
 class ImageModel(Network):
     """A network with its image processor, on its device."""
 
     processor: Any
 
-    def pixels(self, image: Image.Image, **options: Any) -> Any:
-        """What the processor makes of one image: a batch of one, on the processor's own device."""
-        return self.processor(images=image, return_tensors="pt", **options)
+    def pixels(self, image: Image.Image, field: str, **options: Any) -> Any:
+        """What the processor makes of one image: a batch of one, on the processor's own device. Raises InvalidInput."""
+        try:
+            return self.processor(images=image, return_tensors="pt", **options)
+        except (ValueError, RuntimeError, ZeroDivisionError):
+            raise cannot_scale(image, field) from None
 
     def stacked(self, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
         """Tensors of equal shape → one batch on the device, in the network's type."""

@@ -89,7 +89,7 @@ class Choosing(VisualQuestionAnswering):
 
     def _item(self, asked: Asked, image: Image.Image, call: Call) -> Item:
         text = self._tokenizer.encode(asked.question, field=asked.question_field, truncate=call.parameters.truncate)
-        made = self._model.pixels(image)
+        made = self._model.pixels(image, asked.image_field)
         seen = {name: made[name][0] for name in ("pixel_values", "pixel_mask") if name in made}
         shapes = tuple((name, tensor.shape) for name, tensor in seen.items())
         length = len(text.ids) + tokens_of(seen["pixel_values"])
@@ -126,7 +126,7 @@ class Answering(VisualQuestionAnswering):
 
     def _item(self, asked: Asked, image: Image.Image, call: Call) -> Item:
         text = self._tokenizer.encode(asked.question, field=asked.question_field, truncate=call.parameters.truncate)
-        pixels = self._model.pixels(image)["pixel_values"][0]
+        pixels = self._model.pixels(image, asked.image_field)["pixel_values"][0]
         tensors = {"input_ids": torch.tensor(text.ids), "pixel_values": pixels}
         return self._writer.item(tensors, self._style(call.parameters), len(text.ids) + tokens_of(pixels))
 
