@@ -12,6 +12,7 @@ import torch
 
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
+from slipway_runtime.tasks.kinds import kind_of as kind_of  # noqa: PLC0414 - for those that import it from here
 
 
 @dataclass(frozen=True)
@@ -74,13 +75,6 @@ def too_long(field: str, tokens: int, most: int, mend: str) -> InvalidInput:
         field,
         f"has {tokens} tokens, the model takes {most}; shorten it" + (f", or set {mend} to true" if mend else ""),
     )
-
-
-def kind_of(value: object) -> str:
-    """JSON's word for a value's type."""
-    names = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number",
-             bytes: "binary data"}  # fmt: skip
-    return names.get(type(value), "null")
 
 
 Cut = Literal["longest_first", "only_first", "only_second"]

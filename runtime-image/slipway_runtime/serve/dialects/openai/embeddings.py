@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import orjson
 
 from slipway_runtime.errors import InvalidInput
@@ -35,8 +35,8 @@ class Embeddings(OpenAI):
         )
 
         def reply(answers: Sequence[Answer]) -> Reply:
-            vectors: list[np.ndarray] = answers[0].value
-            if np.ndim(vectors[0]) != 1:
+            vectors: list[Any] = answers[0].value
+            if vectors[0].ndim != 1:
                 raise InvalidInput("model", "this model gives a vector per token, not per text; ask POST / for them")
             data = [
                 {"object": "embedding", "index": i, "embedding": _written(vector, asked.encoding_format)}
@@ -54,8 +54,6 @@ class Embeddings(OpenAI):
         return Exchange([request], reply)
 
 
-def _written(vector: np.ndarray, encoding: str) -> np.ndarray | str:
-    """Base64 is of little-endian float32."""
-    if encoding == "float":
-        return vector
-    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
+def _written(vector: Any, encoding: str) -> Any:
+    """A numpy array of float32, or base64 of it in little-endian order."""
+    return vector if encoding == "float" else base64.b64encode(vector.astype("<f4").tobytes()).decode()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.tasks.texts import kind_of
+from slipway_runtime.tasks.kinds import kind_of
 
 
 def grammar(response_format: dict[str, Any] | None) -> tuple[dict[str, Any], str]:
