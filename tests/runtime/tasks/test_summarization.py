@@ -24,7 +24,7 @@ def model(folder: Path) -> Loaded:
 
 def test_it_is_the_default_where_it_was_asked_for(model: Loaded) -> None:
     assert model.task == "summarization"
-    assert set(model.adapters) == {"summarization", "translation", "text2text-generation", "text-generation"}
+    assert set(model.adapters) == {"summarization", "translation", "text2text-generation"}
 
 
 def test_summaries_are_those_of_generate_with_the_repositorys_settings(model: Loaded, folder: Path) -> None:

@@ -28,7 +28,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Loaded:
-    return load(folder, limits=Limits(max_new_tokens=100))
+    return load(folder, TASK, Limits(max_new_tokens=100))
 
 
 @pytest.fixture(scope="module")

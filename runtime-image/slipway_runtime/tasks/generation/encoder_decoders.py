@@ -5,7 +5,7 @@ from __future__ import annotations
 from transformers import AutoModelForSeq2SeqLM
 
 from slipway_runtime.artifacts import Artifact
-from slipway_runtime.tasks.adapter import Limits, Loaded
+from slipway_runtime.tasks.adapter import Adapter, Limits, Loaded
 from slipway_runtime.tasks.detect import capabilities
 from slipway_runtime.tasks.generation.beams import Beams
 from slipway_runtime.tasks.generation.encoder_decoder import EncoderDecoderGeneration
@@ -25,10 +25,9 @@ def load_text_to_text(task: str, artifact: Artifact, limits: Limits) -> Loaded:
     languages = Languages(model, specific, beams.forced_first)
     able = capabilities(artifact.config, artifact.modules)
     kinds = [kind for kind in (Text2TextGeneration, Summarization, Translation) if kind.task in able]
-    return model.loaded(
-        *(
-            kind(model, limits, beams, languages, specific)
-            for kind in sorted(kinds, key=lambda kind: kind.task != task)
-        ),
-        EncoderDecoderGeneration(model, limits),
-    )
+    adapters: list[Adapter] = [
+        kind(model, limits, beams, languages, specific) for kind in sorted(kinds, key=lambda kind: kind.task != task)
+    ]
+    if task == Text2TextGeneration.task:  # a model that is served for one purpose alone is none to write freely
+        adapters.append(EncoderDecoderGeneration(model, limits))
+    return model.loaded(*adapters)

@@ -37,8 +37,8 @@ class Engine:
         pad = tokenizer.pad_token_id
         self._pad: int = pad if pad is not None else next(iter(self.ends), 0)
         self._vocabulary = Vocabulary.of(tokenizer, self.ends)
-        positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
-        self._positions: int | None = positions if isinstance(positions, int) else None
+        self._positions = _table_of_positions(network)
+        self._rows = 1 if _looks_at_the_longest(network.config.get_text_config()) else _MAX_ROWS
         self.grammars = Grammars(tokenizer, self.ends)
         own = self._model.generation_config
         # Nothing of the repository's own settings may move the logits; what begins a decoder stays.
@@ -80,7 +80,7 @@ class Engine:
 
     def _fits(self, prompt: Prompt, others: Several[Prompt]) -> bool:
         every = (prompt, *others)
-        if len(every) > _MAX_ROWS or any(one.extra for one in every):
+        if len(every) > self._rows or any(one.extra for one in every):
             return False
         if self._positions is None or self._decoder_start is not None:
             return True
@@ -171,6 +171,21 @@ class _Done(StoppingCriteria):
 
 def _config(**settings: Any) -> GenerationConfig:
     return GenerationConfig(**settings)  # type: ignore[no-untyped-call]
+
+
+def _table_of_positions(network: Network) -> int | None:
+    """How many positions the model has, where it looks them up; rotary ones are computed and go on."""
+    if any(name.endswith("inv_freq") for name, _ in network.model.named_buffers()):
+        return None
+    positions = getattr(network.config.get_text_config(), "max_position_embeddings", None)
+    return positions if isinstance(positions, int) else None
+
+
+def _looks_at_the_longest(config: Any) -> bool:
+    """Whether its rotary positions are scaled by the longest row of a batch: no answer may depend on its neighbours."""
+    rope = getattr(config, "rope_parameters", None)
+    among = [rope, *rope.values()] if isinstance(rope, dict) else []  # some have them by kind of layer
+    return any(isinstance(one, dict) and one.get("rope_type") in ("dynamic", "longrope") for one in among)
 
 
 def _ends(network: Network, tokenizer: Any) -> tuple[int, ...]:
