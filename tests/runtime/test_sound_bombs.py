@@ -170,3 +170,26 @@ def test_a_picture_beside_the_sound_is_not_decoded() -> None:
         out.mux(audio.encode(None))
     content = file.getvalue()
     assert peak_megabytes(lambda: decode(content)) < 60  # a frame alone has 96
+
+
+def test_sound_of_sixteen_channels_is_refused_before_they_are_taken_apart() -> None:
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as out:
+        stream: Any = out.add_stream("pcm_s16le", rate=RATE)
+        stream.layout = "hexadecagonal"
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024 * 16), np.int16), format="s16", layout="hexadecagonal")
+        frame.sample_rate = RATE
+        for _ in range(4):
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    assert refused(file.getvalue()) == "inputs: has 16 channels; 1 to 8 can be read"
+
+
+@pytest.mark.parametrize("change", [{"rate": 32_000}, {"channels": 2}])
+def test_sound_that_changes_on_the_way_is_refused(change: dict[str, int]) -> None:
+    rate, channels = change.get("rate", RATE), change.get("channels", 1)
+    then = np.repeat(sine(0.5, rate=rate)[:, None], channels, axis=1).squeeze()
+    two = encoded(sine(0.5), "adts") + encoded(then, "adts", rate)
+    assert refused(two) == "inputs: is aac that changes its rate or its channels on the way"

@@ -22,7 +22,8 @@ from slipway_runtime.tasks.texts import checked_list, kind_of
 SHORTEST = 0.1
 """Seconds. Below it the first layers of speech models have nothing to work on; OpenAI's limit too."""
 _RATES = (1_000, 192_000)
-_CHANNELS = 32
+# More than 8 planes make PyAV read past its own table of them (found by damaging files: the process crashed).
+_CHANNELS = 8
 # Decoding work that a second within the limit may cost, in samples of all channels: stereo at 48 kHz.
 _SAMPLES_PER_SECOND = 96_000
 _BLOCK = 1 << 16

@@ -7,6 +7,7 @@ SDP), which would make FFmpeg open other files and URLs, is no format here. No p
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -52,8 +53,8 @@ class Kind:
 
 
 _WAV = Kind("wav", "WAV", "wav")
-# Never by libsndfile: the mpg123 in its wheel is 1.32.3, which writes past its memory where a stream changes its rate or
-# channels (CVE-2024-10573, mended in 1.32.8), and it prints what it thinks of a file.
+# Never by libsndfile: the mpg123 in its wheel is 1.32.3, which writes past its memory where a stream changes its rate
+# or channels (CVE-2024-10573, mended in 1.32.8), and it prints what it thinks of a file.
 _MP3 = Kind("mp3", demuxer="mp3")
 _KINDS: tuple[tuple[bytes, int, Kind], ...] = (  # magic bytes, where they are, kind
     (b"RIFF", 0, _WAV),
@@ -173,13 +174,23 @@ def _by_ffmpeg(content: bytes, kind: Kind, field: str) -> Stream:
         seconds = float(stream.duration * stream.time_base)
     elif container.duration is not None:
         seconds = container.duration / av.time_base
-    rate, channels = int(codec.sample_rate or 0), int(codec.channels or 0)
+    frames = container.decode(stream)
+    try:
+        first = next(frames, None)
+    except (av.FFmpegError, ValueError, OSError):
+        first = None
+    if first is None:
+        container.close()
+        raise _broken(kind, field)
+    rate, channels = int(first.sample_rate), int(first.layout.nb_channels)  # a header may say less than there is
 
     def blocks() -> Iterator[Samples]:
         planar = av.AudioResampler(format="fltp")  # sample format only: rate and channels stay
         try:
             with container:
-                for frame in container.decode(stream):
+                for frame in itertools.chain([first], frames):
+                    if (frame.sample_rate, frame.layout.nb_channels) != (rate, channels):
+                        raise InvalidInput(field, f"is {kind.name} that changes its rate or its channels on the way")
                     for part in planar.resample(frame):
                         yield _block(part)
                 for part in planar.resample(None):
