@@ -17,6 +17,13 @@ def test_the_server_starts_without_torch_transformers_or_a_download_library() ->
     )
 
 
+def test_the_page_and_the_api_document_cost_nothing_before_the_port_opens() -> None:
+    done = subprocess.run([sys.executable, "-c", LIST], check=True, capture_output=True)
+    assert set(json.loads(done.stdout)).isdisjoint(
+        {"yaml", "slipway_runtime.serve.openapi.document", "slipway_runtime.serve.openapi.answers"}
+    )
+
+
 def test_an_unknown_subcommand_is_refused_with_those_that_exist() -> None:
     done = subprocess.run([sys.executable, "-m", "slipway_runtime", "fly"], capture_output=True, check=False)
     assert done.returncode == 64

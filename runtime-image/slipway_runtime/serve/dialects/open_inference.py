@@ -1,10 +1,10 @@
 """Open Inference Protocol v2 over REST: POST /v2/models/{model}[/versions/{version}]/infer.
 
 Which tensor is what, by its name (rows.py): one BYTES tensor of texts (inputs, text, prompt; alone: any name) or of
-base64 images and sound; question and context, query and table, source_sentence and sentences belong together. Row i of
-the input tensors is one input of the task; what is source_sentence or query has one row and goes with the whole of
-sentences or texts. Any other tensor is a parameter of the task, one element a scalar, several a list; parameters may
-also stand in the request's `parameters`, where lists are taken as well.
+base64 images and sound; question and context, query and table (each a string of JSON), source_sentence and sentences
+belong together. Row i of the input tensors is one input of the task; what is source_sentence or query has one row and
+goes with the whole of sentences or texts. Any other tensor is a parameter of the task, one element a scalar, several a
+list; parameters may also stand in the request's `parameters`, where lists are taken as well.
 
 Answers, one row per input:
 
@@ -113,7 +113,8 @@ class OpenInference(Dialect):
                     f"{field}.datatype", f"{tensor.datatype} is no input of a task here; send BYTES: texts, or base64"
                 )
             else:
-                columns[tensor.name] = elements(tensor, field)
+                values = elements(tensor, field)
+                columns[tensor.name] = _tables(values, field) if tensor.name == "table" else values
         for name, other in _WHOLE.items():
             if name in columns and other in columns:
                 return [self._whole(columns, name, other, common, model)]
@@ -145,6 +146,17 @@ def check_version(asked: str | None, served: str) -> None:
     """NotFound unless it is the one version that is served."""
     if asked is not None and asked != served:
         raise NotFound(f"version {asked[:80]!r} is not served here; this is version {served}")
+
+
+def _tables(values: Sequence[str], field: str) -> list[Any]:
+    """A tensor has no tables: each comes as a string of JSON."""
+    tables = []
+    for i, value in enumerate(values):
+        try:
+            tables.append(orjson.loads(value))
+        except orjson.JSONDecodeError:
+            raise InvalidInput(f"{field}.data", f"element {i} is no JSON; write the table as a JSON string") from None
+    return tables
 
 
 def _rows(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

@@ -58,7 +58,10 @@ _TENSORS: dict[str, tuple[_Inputs, _Outputs]] = {
     "depth-estimation": (_IMAGE, (("depth", "BYTES", [-1]),)),
     "image-to-text": (_IMAGE, _GENERATED),
     "image-text-to-text": ((*_IMAGE, ("text", [-1])), _GENERATED),
-    "visual-question-answering": ((*_IMAGE, ("question", [-1])), _LABELS),
+    "visual-question-answering": (
+        (*_IMAGE, ("question", [-1])),
+        (("answer", "BYTES", [-1, -1]), ("score", "FP32", [-1, -1])),
+    ),
     "document-question-answering": ((*_IMAGE, ("question", [-1])), ()),
     "text-to-image": (_TEXT, _MEDIA),
 }  # fmt: skip

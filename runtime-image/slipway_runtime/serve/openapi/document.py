@@ -257,7 +257,8 @@ def _open_inference(served: Served) -> dict[str, Any]:
         path = f"/v2/models/{{model}}{suffix}"
         paths[path] = got("The model's tensors", of_model, tag=tag, parameters=parameters)
         paths[f"{path}/ready"] = got("Whether the model is ready", is_ready, tag=tag, parameters=parameters)
-        paths[f"{path}/infer"] = posted("Ask the endpoint's task in tensors", body, answer, errors, tag=tag, parameters=parameters)
+        summary = "Ask the endpoint's task in tensors"
+        paths[f"{path}/infer"] = posted(summary, body, answer, errors, tag=tag, parameters=parameters)
     return paths
 
 
