@@ -1,11 +1,12 @@
 """text-generation-inference's routes over a real model, and InferenceClient's text_generation on `/`.
 
-Its own client lives in another environment; tests/runtime/clients calls with it.
+Its own client lives in an environment of its own.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import Any
 
 import httpx
@@ -13,6 +14,7 @@ import pytest
 from huggingface_hub import AsyncInferenceClient, InferenceClient
 from huggingface_hub.errors import ValidationError
 
+from tests.runtime.conftest import REPOSITORY
 from tests.support.runtime_server import RuntimeServer
 
 PROMPT = "the film was"
@@ -84,6 +86,41 @@ async def test_async_inference_client(writer: RuntimeServer, answered: Any) -> N
         assert await client.text_generation(PROMPT, **asked) == answered["generated_text"]
         stream = await client.text_generation(PROMPT, **asked, stream=True)
         assert "".join([text async for text in stream]) == answered["generated_text"]
+
+
+CHAT = """
+import json, sys
+from text_generation import Client
+from text_generation.errors import ValidationError
+
+client, asked = Client(sys.argv[1], timeout=60), {"messages": [{"role": "user", "content": "the film"}], "seed": 1}
+whole = client.chat(**asked, max_tokens=4, temperature=0.5)
+chunks = []
+try:
+    for chunk in client.chat(**asked, max_tokens=4, temperature=0.5, stream=True):
+        chunks.append(chunk.choices[0].delta.content or "")
+except json.JSONDecodeError:
+    pass  # of [DONE], which TGI itself sends too
+try:
+    client.generate("a", max_new_tokens=500)
+except ValidationError as error:
+    print(json.dumps([whole.choices[0].message.content, "".join(chunks), str(error)]))
+"""
+
+
+def test_text_generations_own_client_chats_and_reads_errors(writer: RuntimeServer) -> None:
+    python = REPOSITORY / ".venv/clients/bin/python"
+    done = subprocess.run([str(python), "-c", CHAT, writer.url], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    whole, streamed, error = json.loads(done.stdout)
+    assert whole == streamed != ""
+    assert error == "parameters.max_new_tokens: is 500, at most 64 are allowed on this server"
+
+
+def test_inference_client_asks_for_health_and_info(writer: RuntimeServer) -> None:
+    with InferenceClient(model=writer.url, provider="hf-inference") as client:
+        assert client.health_check()
+        assert client.get_endpoint_info()["model_id"] == "tiny-llama"
 
 
 def test_inference_client_gets_typed_errors(writer: RuntimeServer) -> None:

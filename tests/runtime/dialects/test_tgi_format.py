@@ -152,6 +152,7 @@ def test_lora_adapters_go_by_adapter_id() -> None:
         (GENERATE, {"parameters": []}, "parameters", "Expected object"),
         (GENERATE, {"parameter": {}}, "parameter", "unknown field (did you mean parameters?)"),
         (GENERATE, {"parameters": {"adapter_id": 3}}, "parameters.adapter_id", "must be a string"),
+        (STREAM, {"parameters": {"n": 2}}, "parameters.n", "cannot be asked of a stream: its events are of one answer"),
         (STREAM, {"parameters": {"best_of": 2}}, "parameters.best_of", "cannot be asked of a stream"),
         (STREAM, {"parameters": {"decoder_input_details": True}}, "parameters.decoder_input_details",
          "cannot be asked of a stream"),
@@ -167,9 +168,9 @@ def test_bad_requests_name_the_field(dialect: Dialect, body: dict[str, Any], fie
     assert caught.value.problem.startswith(problem), caught.value.problem
 
 
-@pytest.mark.parametrize("name", ["best_of", "decoder_input_details"])
+@pytest.mark.parametrize("name", ["n", "best_of", "decoder_input_details"])
 def test_what_is_switched_off_does_not_hinder_a_stream(name: str) -> None:
-    off = {"best_of": 1, "decoder_input_details": False}[name]
+    off = {"n": 1, "best_of": 1, "decoder_input_details": False}[name]
     assert exchange(STREAM, parameters={name: off}).events is not None
     assert exchange(STREAM, parameters={name: None}).events is not None
 

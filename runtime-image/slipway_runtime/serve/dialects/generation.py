@@ -73,6 +73,7 @@ def answers(found: Sequence[Generated], wanted: Wanted) -> list[dict[str, Any]]:
 def refuse_in_stream(parameters: dict[str, Any]) -> None:
     """InvalidInput for what only a whole answer can have."""
     for name, why in (
+        ("n", "its events are of one answer"),
         ("best_of", "the best is known only at the end"),
         ("decoder_input_details", "its events have no place for the prompt"),
     ):
