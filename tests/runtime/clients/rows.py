@@ -81,7 +81,7 @@ ROWS: dict[str, Row] = {
         text_generation=True,
         openai=("completion", "completion_stream", "chat", "chat_stream"),
     ),
-    "text2text-generation": Row(_text("the film was great", max_new_tokens=8)),
+    "text2text-generation": Row(_text("the film was", max_new_tokens=8), openai=("completion", "completion_stream")),
     "summarization": Row(_text("the film was great"), {"text": "the film was great"}, first),
     "translation": Row(_text("the film was great"), {"text": "the film was great"}, first),
     "automatic-speech-recognition": Row(WAV, {"audio": WAV}, openai=("transcription", "translation")),
