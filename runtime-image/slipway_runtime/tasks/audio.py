@@ -15,7 +15,8 @@ import soxr  # type: ignore[import-untyped]
 
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
-from slipway_runtime.tasks.audio_files import Samples, Stream, open_sound
+from slipway_runtime.tasks.audio_files import open_sound
+from slipway_runtime.tasks.audio_kinds import Samples, Stream
 from slipway_runtime.tasks.media import content_of
 from slipway_runtime.tasks.texts import checked_list, kind_of
 

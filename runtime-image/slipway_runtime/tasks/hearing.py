@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from slipway_runtime.tasks.audio_files import Samples
+from slipway_runtime.tasks.audio_kinds import Samples
 from slipway_runtime.tasks.loading import Network
 
 # Their feature extractors normalise each frame by itself, and everything after them knows the mask.
