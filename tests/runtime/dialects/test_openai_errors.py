@@ -96,8 +96,8 @@ class Breaks(Adapter):
 
 
 @asynccontextmanager
-async def asked(path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Response]:
-    """One request to the whole application over `Breaks`."""
+async def asked(path: str, body: Mapping[str, Any] | None, **settings: Any) -> AsyncIterator[httpx.Response]:
+    """One request to the whole application over `Breaks`: GET without a body."""
     adapter = Breaks()
     loaded = Loaded(adapter.task, {adapter.task: adapter}, 512, "cpu", 1)
 
@@ -115,11 +115,11 @@ async def asked(path: str, body: Mapping[str, Any]) -> AsyncIterator[httpx.Respo
     queue, metrics = Queue(1000), Metrics()
     with ThreadPoolExecutor(1) as inference, ThreadPoolExecutor(1) as workers:
         batcher = asyncio.create_task(Batcher(queue, inference, metrics, budget=100).run())
-        service = Service(Settings(model_id="org/name"), life, queue, workers, metrics)
+        service = Service(Settings(model_id="org/name", **settings), life, queue, workers, metrics)
         transport = httpx.ASGITransport(app=build(service))
         try:
             async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
-                yield await client.post(path, json=body)
+                yield await client.request("GET" if body is None else "POST", path, json=body)
         finally:
             batcher.cancel()
 
@@ -143,6 +143,18 @@ async def test_a_stream_that_breaks_ends_with_an_error_event_and_no_done(path: s
     assert len(parts) == 2
     assert last == error
     assert "secret" not in answer.text
+
+
+async def test_lora_adapters_are_models_of_their_own() -> None:
+    adapters = '[{"name": "pirate", "id": "org/pirate"}]'
+    async with asked("/v1/models", None, endpoint="writer", adapters=adapters) as answer:
+        models = [(model["id"], model["root"], model.get("parent")) for model in answer.json()["data"]]
+    assert models == [("writer", "org/name", None), ("pirate", "org/name", "writer")]
+    async with asked("/v1/models/pirate", None, adapters=adapters) as answer:
+        assert answer.json()["id"] == "pirate"
+    body = {"messages": [], "stream": True, "model": "pirate"}
+    async with asked("/v1/chat/completions", body, adapters=adapters) as answer:
+        assert orjson.loads(answer.text.split("\n\n")[0][6:])["model"] == "pirate"
 
 
 def test_openais_client_tells_of_a_model_that_cannot_be_loaded_without_trying_again(start: Start) -> None:
