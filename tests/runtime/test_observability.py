@@ -65,7 +65,7 @@ def test_status_has_the_shape_of_the_contract(classifier: RuntimeServer) -> None
         "lastRequestAge",
     }  # fmt: skip
     assert status["kind"] == "serve"
-    assert set(status["model"]) == {"id", "revision", "task", "format", "sizeBytes"}
+    assert set(status["model"]) == {"id", "revision", "task", "format", "sizeBytes", "fromCache"}
     assert status["lastRequestAge"] >= 0
     assert (status["inFlight"], status["queued"], status["percent"]) == (0, 0, None)
 

@@ -61,6 +61,7 @@ async def test_without_faults_ready_at_once() -> None:
     assert (life.stage, life.loaded) == ("Ready", LOADED)
     assert describe(life)["model"] == {
         "id": "org/name", "revision": "c0ffee", "task": "fill-mask", "format": "safetensors", "sizeBytes": 1000,
+        "fromCache": False,
     }  # fmt: skip
 
 
