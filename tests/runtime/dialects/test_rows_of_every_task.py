@@ -45,6 +45,7 @@ ROWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "mask-generation": ({"image": PICTURE}, {"points_per_crop": 2, "pred_iou_thresh": 0, "stability_score_thresh": 0}),
     "depth-estimation": ({"image": PICTURE}, {}),
     "image-to-text": ({"image": PICTURE}, {}),
+    "image-text-to-text": ({"image": PICTURE, "prompt": "a"}, {"max_new_tokens": 4}),
     "visual-question-answering": ({"image": PICTURE, "question": "what ?"}, {}),
     "document-question-answering": ({"image": PICTURE, "question": "what ?"}, {}),
     "text2text-generation": (TEXT, {"max_new_tokens": 4}),
@@ -101,7 +102,7 @@ def infer(server: RuntimeServer, row: dict[str, Any], parameters: dict[str, Any]
     assert answer.status_code == 200, answer.text
     found = {output["name"]: output for output in answer.json()["outputs"]}
     said = httpx.get(f"{server.url}/v2/models/x").json()
-    assert {tensor["name"] for tensor in said["inputs"]} <= {*row, "inputs"}
+    assert {tensor["name"] for tensor in said["inputs"]} <= {*row, "inputs"}, "text has several names"
     for output in said["outputs"]:
         assert found[output["name"]]["datatype"] == output["datatype"]
         shape = found[output["name"]]["shape"]

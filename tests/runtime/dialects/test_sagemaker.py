@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from tests.runtime.conftest import Serve
 from tests.support import models
 from tests.support.runtime_server import RuntimeServer, serving
+from tests.support.tiny import generation, multimodal, vision
 
 
 @pytest.fixture(scope="module")
@@ -48,3 +50,24 @@ def test_invocations_take_tables_too(classifier: RuntimeServer) -> None:
 def test_errors_of_invocations_have_hugging_faces_shape(classifier: RuntimeServer) -> None:
     answer = classifier.post({"inputs": ""}, "/invocations")
     assert (answer.status_code, answer.json()["error_type"]) == (422, "validation")
+
+
+def test_an_image_is_the_body_whatever_its_x_type(serve: Serve, tmp_path: Path) -> None:
+    with serve(vision.vit(tmp_path / "vit")) as server:
+        content = multimodal.image_bytes()
+        plain = httpx.post(server.url, content=content, headers={"Content-Type": "image/png"}).json()
+        for kind in ("image/x-image", "image/png", "application/octet-stream"):
+            answer = httpx.post(f"{server.url}/invocations", content=content, headers={"Content-Type": kind})
+            assert answer.status_code == 200, answer.text
+            assert answer.json() == plain
+
+
+def test_a_chat_is_answered_as_openai_does_whole_and_streamed(serve: Serve, tmp_path: Path) -> None:
+    with serve(generation.chat_decoder(tmp_path / "chat")) as server:
+        body = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 4}
+        assert server.post(body, "/invocations").json()["choices"][0]["message"]["role"] == "assistant"
+        stream = server.post(body | {"stream": True}, "/invocations")
+        assert stream.headers["content-type"] == "text/event-stream"
+        assert stream.text.endswith("data: [DONE]\n\n")
+        azure = {"input_data": {"input_string": body["messages"], "parameters": {"max_new_tokens": 4}}}
+        assert list(server.post(azure, "/score").json()) == ["output"]

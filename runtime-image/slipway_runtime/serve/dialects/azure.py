@@ -8,7 +8,8 @@
 
 Each row is one input of the task; columns that are no input (rows.py) are parameters of their row. With the columns
 image and text the task is zero-shot-image-classification: text holds the labels, "egg, milk, juice", and a row without
-it takes those of the row before. Answers are a list with one entry per row, in the shapes of Azure's own wrappers:
+it takes those of the row before; image with prompt is for image-text-to-text. Answers are a list with one entry per
+row, in the shapes of Azure's own wrappers:
 
     fill-mask                                    "capital", the likeliest word
     token-classification                         ["O", "I-PER", …], one tag per word (split at spaces)

@@ -57,7 +57,7 @@ _TENSORS: dict[str, tuple[_Inputs, _Outputs]] = {
     "mask-generation": (_IMAGE, ()),
     "depth-estimation": (_IMAGE, (("depth", "BYTES", [-1]),)),
     "image-to-text": (_IMAGE, _GENERATED),
-    "image-text-to-text": ((*_IMAGE, ("text", [-1])), _GENERATED),
+    "image-text-to-text": ((*_IMAGE, ("prompt", [-1])), _GENERATED),
     "visual-question-answering": (
         (*_IMAGE, ("question", [-1])),
         (("answer", "BYTES", [-1, -1]), ("score", "FP32", [-1, -1])),

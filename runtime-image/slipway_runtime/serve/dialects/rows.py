@@ -35,6 +35,9 @@ def row_request(
     if not inputs:
         raise InvalidInput(place, f"has no input; name a column {', '.join((*ALONE, *TOGETHER))}")
     own = {name: value for name, value in present.items() if name not in inputs}
+    words = next((name for name in ("text", "prompt") if name in inputs), None)
+    if "image" in inputs and words is not None:  # the one task that takes both calls them so
+        inputs = {"images": [inputs["image"]], "text": inputs[words]}
     (first, value), *others = inputs.items()
     alone = not others and first not in TOGETHER
     return TaskRequest(value if alone else dict(inputs), {**parameters, **own}, model=model, place=place)

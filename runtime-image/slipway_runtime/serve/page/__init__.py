@@ -32,6 +32,7 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "permissions-policy": "microphone=(self), camera=(), geolocation=()",
     "cache-control": "no-cache",  # a new version of the server has a new page
+    "vary": "accept",  # on / others get JSON
 }
 
 

@@ -58,7 +58,11 @@ export const TASKS = {
   "mask-generation": seen(picture.masks),
   "depth-estimation": seen(picture.image),
   "image-to-text": seen(draw.words),
-  "image-text-to-text": together({ image: () => image("Image"), text: () => widget.text("Text", { rows: 2 }) }, { image: samplePicture, text: "What is in this image?" }, draw.words),
+  "image-text-to-text": {
+    ...together({ image: () => image("Image"), text: () => widget.text("Text", { rows: 2 }) }, { image: samplePicture, text: "What is in this image?" }, draw.words),
+    body: (v) => ({ inputs: { images: [v.image], text: v.text }, parameters: { return_full_text: false } }),
+    parameters: { max_new_tokens: 100 },
+  },
   "visual-question-answering": asked((value) => draw.bars(value, "answer"), "What colour is the house?"),
   "document-question-answering": asked((value) => draw.bars(value, "answer"), "What is the total?"),
   "text-to-image": prompt("Prompt", "A red house on a green hill, oil painting", picture.image),
