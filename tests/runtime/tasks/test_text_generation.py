@@ -121,6 +121,7 @@ def test_logprobs_are_the_models_own(model: Loaded, reference: Any, tokenizer: A
         assert [top.logprob for top in token.top] == pytest.approx(best.values.tolist(), abs=1e-4)
     assert [token.id for token in answer.prefill] == prompt
     assert math.isnan(answer.prefill[0].logprob)
+    assert "".join(token.text for token in answer.prefill) == "the film was"
     rest = [float(logprobs[place, token]) for place, token in enumerate(prompt[1:])]
     assert [token.logprob for token in answer.prefill[1:]] == pytest.approx(rest, abs=1e-4)
 

@@ -5,8 +5,9 @@
                              through item.listener for each step. Items of any settings share a static batch
     Sequence  (sequence.py)  one answer while it grows: chooses tokens, ends at stop strings, gives text out
     Sampling, Chooser (sampling.py), Grammar (grammar.py), Detokenizer (detokenizer.py), StopStrings (stopping.py)
-    GenerationParameters (parameters.py)   TGI's parameters and their ranges; `prompt_settings` makes a Prompt's of them
+    GenerationParameters (parameters.py)   TGI's parameters and their ranges; `samplings` makes a Prompt's of them
     Chat      (chat.py, tools.py)          messages and tools → the model's own format; calls of tools in its output
+    Beams, TextToText, Languages           (beams.py, text_to_text.py, languages.py)  whole answers of encoder-decoders
 
 An adapter for another kind of input (images beside text) makes its own ids and gives what else the model needs in
 `Prompt.extra`; such items run alone, all others together. Engine knows nothing of requests, and nothing outside it

@@ -15,15 +15,13 @@ from transformers import StoppingCriteria, StoppingCriteriaList
 
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Item, Limits, Listener, Parameters
+from slipway_runtime.tasks.generation.parameters import Above0, Count, Share
 from slipway_runtime.tasks.loading import TextModel
 from slipway_runtime.tasks.texts import Encoded
 
 MAX_BEAMS = 16
 _NEW_TOKENS = 256  # where neither repository nor request says; transformers' pipelines had it so
-Count = Annotated[int, msgspec.Meta(ge=1)]
 Length = Annotated[int, msgspec.Meta(ge=0)]
-Above0 = Annotated[float, msgspec.Meta(gt=0, le=1000)]
-Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 
 
 class GenerateParameters(Parameters, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from slipway_runtime.errors import InferenceFailed
 from slipway_runtime.tasks.adapter import Item
 from slipway_runtime.tasks.generated import Generated, Token
+from slipway_runtime.tasks.generation.detokenizer import Detokenizer
 from slipway_runtime.tasks.generation.grammar import Grammars
 from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.sequence import Sequence, Vocabulary
@@ -135,11 +136,12 @@ class Engine:
         extra = {name: value.to(self._device) for name, value in prompt.extra.items()}
         logprobs = self._model(input_ids=ids, **extra).logits[0].float().log_softmax(-1)
         found = [float("nan"), *logprobs[:-1].gather(1, ids[0, 1:, None])[:, 0].tolist()]
-        words = (self._vocabulary.tokenizer.decode([token]) for token in prompt.ids)
-        return tuple(
-            Token(token, word, logprob, special=token in self._vocabulary.special, piece=word)
-            for token, word, logprob in zip(prompt.ids, words, found, strict=True)
-        )
+        words, tokens = Detokenizer(self._vocabulary.tokenizer, []), []
+        for token, logprob in zip(prompt.ids, found, strict=True):
+            word = words.alone(token)
+            words.add(token)
+            tokens.append(Token(token, word, logprob, special=token in self._vocabulary.special, piece=word))
+        return tuple(tokens)
 
 
 class _Steps(LogitsProcessor):
