@@ -49,21 +49,21 @@ class Start(Protocol):
     """Start a server for a repository of the session's mirror, with further variables."""
 
     def __call__(
-        self, repository: str, *, warm: bool = False, **variables: str
+        self, repository: str, warm: bool = False, /, **variables: str
     ) -> AbstractContextManager[RuntimeServer]: ...
 
 
 @pytest.fixture(scope="session")
 def start(hub: tuple[str, Mirror], tmp_path_factory: pytest.TempPathFactory) -> Start:
-    def begin(repository: str, *, warm: bool = False, **variables: str) -> AbstractContextManager[RuntimeServer]:
+    def begin(repository: str, warm: bool = False, /, **variables: str) -> AbstractContextManager[RuntimeServer]:
         env = {"SLIPWAY_MODEL_ID": repository, "HF_ENDPOINT": hub[0]} | variables
-        return serving(tmp_path_factory.mktemp("server"), warm=warm, **env)
+        return serving(tmp_path_factory.mktemp("server"), warm, **env)
 
     return begin
 
 
 def _ready(start: Start, repository: str, **variables: str) -> Iterator[RuntimeServer]:
-    with start(repository, warm=True, **variables) as server:
+    with start(repository, True, **variables) as server:
         server.wait_for_stage("Ready")
         yield server
 
@@ -104,7 +104,7 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
     @contextmanager
     def begin(folder: Path, **variables: str) -> Iterator[RuntimeServer]:
         env = {"SLIPWAY_MODEL_PATH": str(folder)} | variables
-        with serving(tmp_path_factory.mktemp("server"), warm=True, **env) as server:
+        with serving(tmp_path_factory.mktemp("server"), True, **env) as server:
             server.wait_for_stage("Ready")
             yield server
 

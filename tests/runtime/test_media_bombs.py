@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
-from slipway_runtime.tasks.images import image_of
+from slipway_runtime.tasks.vision.images import image_of
 
 from tests.support.memory import peak_megabytes
 

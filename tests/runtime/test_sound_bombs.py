@@ -12,7 +12,7 @@ import pytest
 import soundfile  # type: ignore[import-untyped]
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
-from slipway_runtime.tasks.audio import Recording, recordings_of
+from slipway_runtime.tasks.audio.recordings import Recording, recordings_of
 
 from tests.support.memory import peak_megabytes
 from tests.support.sounds import RATE, chirp, encoded, sine

@@ -28,7 +28,7 @@ def of(tmp_path: Path, repository: str = "some/model", **variables: str) -> Iter
     (tmp_path / "hub").mkdir(exist_ok=True)
     with running(tmp_path / "hub") as (url, mirror):
         env = {"SLIPWAY_MODEL_ID": repository, "HF_ENDPOINT": url} | variables
-        with serving(tmp_path / "server", warm=False, **env) as server:
+        with serving(tmp_path / "server", False, **env) as server:
             yield server, mirror
 
 

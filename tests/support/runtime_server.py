@@ -100,7 +100,7 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serving(folder: Path, *, warm: bool = False, **variables: str) -> Iterator[RuntimeServer]:
+def serving(folder: Path, warm: bool = False, /, **variables: str) -> Iterator[RuntimeServer]:
     """Start with `variables` over defaults that suit tests; end it afterwards. Its cache and log lie in `folder`.
 
     `warm`: forked from a process that has imported torch, see warm_process.py.

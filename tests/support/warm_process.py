@@ -1,7 +1,7 @@
 """The same server, forked from a process that has imported torch: 0.3 s of CPU a start instead of 4.
 
 For tests of what a server answers. What is about starting itself (order of imports, thread variables, downloads, which
-read their variables at import) starts a cold process: `serving(..., warm=False)`.
+read their variables at import) starts a cold process: `serving(..., False)`.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ async def test_lora_adapters_are_models_of_their_own() -> None:
 
 
 def test_openais_client_tells_of_a_model_that_cannot_be_loaded_without_trying_again(start: Start) -> None:
-    with start("no/such", warm=True, SLIPWAY_RETRY_SECONDS="60", SLIPWAY_RETRY_MAX_SECONDS="60") as server:
+    with start("no/such", True, SLIPWAY_RETRY_SECONDS="60", SLIPWAY_RETRY_MAX_SECONDS="60") as server:
         server.wait_for_fault("ModelNotFound")
         with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=2) as client:
             with pytest.raises(openai.InternalServerError) as caught:

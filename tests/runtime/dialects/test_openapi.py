@@ -76,7 +76,7 @@ def test_it_has_the_parameters_of_the_loaded_tasks(classifier: RuntimeServer) ->
 
 def test_it_exists_before_the_model_does(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("empty")
-    with serving(folder, warm=True, SLIPWAY_MODEL_PATH=str(folder / "none")) as server:
+    with serving(folder, True, SLIPWAY_MODEL_PATH=str(folder / "none")) as server:
         assert "/score" in document(server)["paths"]
 
 

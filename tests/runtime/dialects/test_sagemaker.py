@@ -27,7 +27,7 @@ def test_a_ready_server_answers_ping_with_an_empty_200(classifier: RuntimeServer
 
 def test_a_server_without_a_model_answers_ping_with_503(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("nothing")
-    with serving(folder, warm=True, SLIPWAY_MODEL_PATH=str(folder / "none")) as server:
+    with serving(folder, True, SLIPWAY_MODEL_PATH=str(folder / "none")) as server:
         for path in ("/ping", "/v2/health/ready", "/v2/models/none/ready"):
             assert httpx.get(f"{server.url}{path}").status_code == 503
         assert httpx.get(f"{server.url}/v2/health/live").status_code == 200

@@ -58,7 +58,7 @@ def test_the_page_loads_nothing_from_elsewhere_and_reads_no_html() -> None:
 
 
 def test_the_page_is_there_while_the_model_is_not(tmp_path: Path) -> None:
-    with serving(tmp_path, warm=True, SLIPWAY_MODEL_PATH=str(tmp_path / "none")) as server:
+    with serving(tmp_path, True, SLIPWAY_MODEL_PATH=str(tmp_path / "none")) as server:
         server.wait_for_fault("ModelNotFound")
         assert httpx.get(server.url, headers=BROWSER).status_code == 200
         model = httpx.get(f"{server.url}/page/model.json").json()

@@ -191,7 +191,7 @@ def test_a_server_serves_it_and_shows_digest_and_name(
         "SLIPWAY_MODEL_SHA256": sha256(archive),
         "SSL_CERT_FILE": str(trusted.certificate),
     }
-    with serving(tmp_path / "server", warm=True, **variables) as server:
+    with serving(tmp_path / "server", True, **variables) as server:
         status = server.wait_for_stage("Ready")
         assert status["model"]["id"] == f"{served.url}/emotions.tar.gz"
         assert status["model"]["revision"] == f"sha256:{sha256(archive)}"

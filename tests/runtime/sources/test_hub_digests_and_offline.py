@@ -118,9 +118,9 @@ def test_a_server_restarts_without_the_hub(tmp_path: Path, root: Path, variables
         "HF_ENDPOINT": f"http://127.0.0.1:{port}",
         "SLIPWAY_CACHE_DIR": str(tmp_path / "cache"),
     }
-    with running(root, port=port), serving(tmp_path / "first", warm=True, **env) as server:
+    with running(root, port=port), serving(tmp_path / "first", True, **env) as server:
         first = server.wait_for_stage("Ready")
-    with serving(tmp_path / "second", warm=False, **env, **variables) as server:
+    with serving(tmp_path / "second", False, **env, **variables) as server:
         status = server.wait_for_stage("Ready")
         assert status["model"] == first["model"] | {"fromCache": True}
         assert any("what was fetched before is served" in line["message"] for line in server.lines())
@@ -136,7 +136,7 @@ def test_an_adapter_comes_from_the_hub_as_well(tmp_path: Path, root: Path, model
     entries = json.dumps([{"name": "mine", "id": "some/adapter"}])
     with running(root) as (url, found):
         env = {"SLIPWAY_MODEL_ID": "some/model", "HF_ENDPOINT": url, "SLIPWAY_ADAPTERS": entries}
-        with serving(tmp_path / "server", warm=True, **env) as server:
+        with serving(tmp_path / "server", True, **env) as server:
             server.wait_for_stage("Ready")
             base = server.post({"inputs": "a film"}, "/models/some/model").json()
             assert server.post({"inputs": "a film"}, "/models/mine").json() != base

@@ -266,10 +266,10 @@ def test_a_server_restarts_without_its_registry(tmp_path: Path, model: Path) -> 
     }
     with registry(tmp_path / "registry", port=port) as own:
         digest = own.push_files("m", "v1", model)
-        with serving(tmp_path / "first", warm=True, **variables) as server:
+        with serving(tmp_path / "first", True, **variables) as server:
             assert server.wait_for_stage("Ready")["model"]["revision"] == digest
             server.lines()
-    with serving(tmp_path / "second", warm=True, **variables) as server:
+    with serving(tmp_path / "second", True, **variables) as server:
         status = server.wait_for_stage("Ready")
         assert (status["model"]["revision"], status["model"]["fromCache"]) == (digest, True)
         assert server.post({"inputs": "a film"}).status_code == 200

@@ -100,7 +100,7 @@ def test_wrong_keys_are_refused_and_heal_without_a_restart(endpoint: S3, model: 
         "SLIPWAY_RETRY_SECONDS": "300",
         "SLIPWAY_RETRY_MAX_SECONDS": "300",
     }
-    with serving(tmp_path / "server", warm=True, **variables) as server:
+    with serving(tmp_path / "server", True, **variables) as server:
         error = server.wait_for_fault("ModelGated")
         assert error["param"] == "model.tokenSecretRef"
         assert f"access to {URI} was refused with the given credentials" in error["message"]
@@ -216,9 +216,9 @@ def test_a_server_restarts_without_its_source_and_says_so(tmp_path: Path, model:
     }
     with s3_server(tmp_path / "s3", port=port) as own:
         own.upload(model, "models", "m")
-        with serving(tmp_path / "first", warm=True, **variables) as server:
+        with serving(tmp_path / "first", True, **variables) as server:
             first = server.wait_for_stage("Ready")
-    with serving(tmp_path / "second", warm=True, **variables) as server:
+    with serving(tmp_path / "second", True, **variables) as server:
         status = server.wait_for_stage("Ready")
         assert status["model"] == first["model"] | {"fromCache": True}
         assert any("cannot be reached; what was fetched before is served" in line["message"] for line in server.lines())

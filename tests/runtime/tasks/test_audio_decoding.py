@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
-from slipway_runtime.tasks.audio import Recording, recordings_of, sounds_of
+from slipway_runtime.tasks.audio.recordings import Recording, recordings_of, sounds_of
 
 from tests.support.sounds import RATE, chirp, encoded, sine
 

@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 from slipway_runtime.errors import InvalidInput, ModelFault
-from slipway_runtime.tasks import image_segmentation
 from slipway_runtime.tasks.adapter import Loaded
+from slipway_runtime.tasks.vision import image_segmentation
 from transformers import AutoImageProcessor, AutoModelForSemanticSegmentation, pipeline
 
 from tests.support.asking import ask, load

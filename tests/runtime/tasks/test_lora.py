@@ -233,7 +233,7 @@ def test_an_adapter_that_does_not_fit_is_said_by_name_in_the_status(
     tmp_path: Path, base: Path, merged: dict[str, Any]
 ) -> None:
     entries = json.dumps([{"name": "plain", "path": str(folder(base, "plain"))}, {"name": "absent", "path": "/mnt/no"}])
-    with serving(tmp_path, warm=True, SLIPWAY_MODEL_PATH=str(base), SLIPWAY_ADAPTERS=entries) as server:
+    with serving(tmp_path, True, SLIPWAY_MODEL_PATH=str(base), SLIPWAY_ADAPTERS=entries) as server:
         error = server.wait_for_fault("ModelNotFound")
         assert error["message"] == "adapter absent: '/mnt/no' is not a folder"
         assert error["param"] == "model.adapters"

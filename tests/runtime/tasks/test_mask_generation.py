@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.tasks import mask_grid
 from slipway_runtime.tasks.adapter import Item, Limits, Listener, Loaded
+from slipway_runtime.tasks.vision import mask_grid
 from transformers import AutoModelForMaskGeneration, SamProcessor, pipeline
 
 from tests.support.asking import ask, load

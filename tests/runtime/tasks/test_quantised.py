@@ -102,7 +102,7 @@ def test_it_is_refused_before_the_weights_are_looked_at(tmp_path: Path) -> None:
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "model.safetensors").write_bytes(b"not looked at")
-    with serving(tmp_path / "server", warm=True, SLIPWAY_MODEL_PATH=str(folder)) as server:
+    with serving(tmp_path / "server", True, SLIPWAY_MODEL_PATH=str(folder)) as server:
         error = server.wait_for_fault("TaskNotSupported")
         assert error["code"] == 64
         assert "is quantised by 'bitsandbytes', which needs the package bitsandbytes" in error["message"]

@@ -11,9 +11,9 @@ import torch
 import transformers
 from slipway_runtime.artifacts.folder import open_folder
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.tasks import text_classification
 from slipway_runtime.tasks.adapter import Limits
 from slipway_runtime.tasks.parameters import convert
+from slipway_runtime.tasks.text import text_classification
 
 from tests.support.models import tokenizer
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 from slipway_runtime.artifacts.folder import open_folder
 from slipway_runtime.tasks.adapter import Limits
-from slipway_runtime.tasks.pooling import pool
-from slipway_runtime.tasks.sentence_encoder import load_encoder
+from slipway_runtime.tasks.text.pooling import pool
+from slipway_runtime.tasks.text.sentence_encoder import load_encoder
 
 from tests.support import models
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from slipway_runtime.tasks.adapter import Limits
 from slipway_runtime.tasks.generation.chat import Chat
+from slipway_runtime.tasks.generation.text_generation import Begun, TextGeneration
 from slipway_runtime.tasks.loading import TextModel
-from slipway_runtime.tasks.text_generation import Begun, TextGeneration
 
 
 class EncoderDecoderGeneration(TextGeneration):

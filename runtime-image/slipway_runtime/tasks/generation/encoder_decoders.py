@@ -10,10 +10,10 @@ from slipway_runtime.tasks.detect import capabilities
 from slipway_runtime.tasks.generation.beams import Beams
 from slipway_runtime.tasks.generation.encoder_decoder import EncoderDecoderGeneration
 from slipway_runtime.tasks.generation.languages import Languages
+from slipway_runtime.tasks.generation.summarization import Summarization
+from slipway_runtime.tasks.generation.text2text_generation import Text2TextGeneration
+from slipway_runtime.tasks.generation.translation import Translation
 from slipway_runtime.tasks.loading import load_text_model
-from slipway_runtime.tasks.summarization import Summarization
-from slipway_runtime.tasks.text2text_generation import Text2TextGeneration
-from slipway_runtime.tasks.translation import Translation
 
 
 def load_text_to_text(task: str, artifact: Artifact, limits: Limits) -> Loaded:

@@ -10,7 +10,7 @@ from slipway_runtime.tasks.adapter import Call, Item, Limits
 from slipway_runtime.tasks.generation.beams import Beams, GenerateParameters
 from slipway_runtime.tasks.generation.languages import Languages
 from slipway_runtime.tasks.loading import TextModel
-from slipway_runtime.tasks.text_adapter import TextAdapter
+from slipway_runtime.tasks.text.text_adapter import TextAdapter
 from slipway_runtime.tasks.texts import texts_of
 
 _OURS = GenerateParameters.__struct_fields__

@@ -1,0 +1,1 @@
+"""Tasks that hear or speak."""

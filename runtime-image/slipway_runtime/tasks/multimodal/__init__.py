@@ -1,0 +1,1 @@
+"""Tasks that join images and text."""

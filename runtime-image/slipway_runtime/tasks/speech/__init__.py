@@ -1,1 +1,0 @@
-"""Kinds of speech recognition models, behind the one adapter of tasks/automatic_speech_recognition.py."""

@@ -1,0 +1,1 @@
+"""Tasks that read text and write none: labels, spans, vectors."""
