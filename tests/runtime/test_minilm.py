@@ -52,5 +52,5 @@ def test_info_tells_model_commit_task_and_limits(minilm: RuntimeServer) -> None:
     assert info["model_id"] == MINILM
     assert len(info["model_sha"]) == 40
     assert info["task"] == "sentence-similarity"
-    assert info["tasks"] == ["feature-extraction", "sentence-similarity"]
+    assert info["tasks"] == ["sentence-similarity", "feature-extraction"]
     assert info["max_input_length"] == 256

@@ -89,7 +89,7 @@ def test_labels_come_as_tensors_and_as_json_and_agree_with_the_other_format(clas
     ]
     assert found["label"]["shape"] == found["score"]["shape"] == [2, 2]
     assert found["label"]["data"] == [entry["label"] for row in expected for entry in row]
-    assert found["score"]["data"] == pytest.approx([entry["score"] for row in expected for entry in row])
+    assert found["score"]["data"] == pytest.approx([entry["score"] for row in expected for entry in row], abs=1e-5)
     assert found["score"]["datatype"] == "FP32"
 
 
@@ -130,7 +130,7 @@ def test_one_sentence_is_compared_with_many(sentences: RuntimeServer) -> None:
     found = outputs(sentences.post({"inputs": tensors}, "/v2/models/sentences/infer"))
     assert found["scores"]["shape"] == [2]
     expected = sentences.post({"inputs": {"source_sentence": "a cat", "sentences": ["a dog", "it is rain"]}}).json()
-    assert found["scores"]["data"] == pytest.approx(expected)
+    assert found["scores"]["data"] == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""One browser for all of the page's tests."""
+"""One browser for each file of the page's tests: while playwright runs, no other test can start an event loop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.runtime_server import RuntimeServer
 Open = Callable[..., AbstractContextManager[Page]]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with launched() as browser:
         yield browser
