@@ -26,7 +26,7 @@ def canary(tmp_path: Path) -> Path:
 def test_pickle_only_is_refused_never_opened_and_heals_with_safetensors(tmp_path: Path, canary: Path) -> None:
     folder = models.pickle_only(tmp_path / "hub/some/model", canary)
     with running(tmp_path / "hub") as (url, mirror):
-        with serving(tmp_path / "server", SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server:
+        with serving(tmp_path / "server", True, SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server:
             error = server.wait_for_fault("UnsafeFormat")
             assert error["code"] == 68
             assert "only as pickle (pytorch_model.bin)" in error["message"]
@@ -40,7 +40,7 @@ def test_pickle_only_is_refused_never_opened_and_heals_with_safetensors(tmp_path
 def test_code_and_pickle_beside_good_weights_are_neither_fetched_nor_run(tmp_path: Path, canary: Path) -> None:
     models.poisoned(tmp_path / "hub/some/model", canary)
     with running(tmp_path / "hub") as (url, mirror):
-        with serving(tmp_path / "server", SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server:
+        with serving(tmp_path / "server", True, SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server:
             server.wait_for_stage("Ready")
             assert server.post({"inputs": "a film"}).status_code == 200
         fetched = [seen.path for seen in mirror.requests]
@@ -51,7 +51,7 @@ def test_code_and_pickle_beside_good_weights_are_neither_fetched_nor_run(tmp_pat
 def test_code_and_pickle_in_a_mounted_folder_are_not_run(tmp_path: Path, canary: Path) -> None:
     folder = models.poisoned(tmp_path / "model", canary)
     (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "evil/base"}))
-    with serving(tmp_path / "server", SLIPWAY_MODEL_PATH=str(folder)) as server:
+    with serving(tmp_path / "server", True, SLIPWAY_MODEL_PATH=str(folder)) as server:
         server.wait_for_stage("Ready")
     assert not canary.exists()
 
@@ -64,7 +64,7 @@ def test_a_config_that_asks_for_code_is_refused_by_name(tmp_path: Path, canary: 
     models.remote_code(tmp_path / "hub/some/model", canary, key=key, file=file)
     with (
         running(tmp_path / "hub") as (url, _),
-        serving(tmp_path / "server", SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server,
+        serving(tmp_path / "server", True, SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server,
     ):
         error = server.wait_for_fault("UnsafeFormat")
         assert f"needs code of its own ({key} in {file}), which is never run" in error["message"]
@@ -72,7 +72,7 @@ def test_a_config_that_asks_for_code_is_refused_by_name(tmp_path: Path, canary: 
 
 
 def fault_of_folder(tmp_path: Path, folder: Path, reason: str) -> str:
-    with serving(tmp_path / "server", SLIPWAY_MODEL_PATH=str(folder)) as server:
+    with serving(tmp_path / "server", True, SLIPWAY_MODEL_PATH=str(folder)) as server:
         return str(server.wait_for_fault(reason)["message"])
 
 

@@ -44,7 +44,7 @@ def test_a_cache_that_is_too_small_is_said_before_anything_large_is_fetched(
     disk = small_disk(20)
     with running(hub_root) as (url, mirror):
         variables = {"SLIPWAY_MODEL_ID": MINILM, "HF_ENDPOINT": url, "SLIPWAY_CACHE_DIR": str(disk)}
-        with serving(tmp_path / "server", **variables) as server:
+        with serving(tmp_path / "server", True, **variables) as server:
             error = server.wait_for_fault("NoSpace")
             assert (error["code"], error["param"]) == (69, "cache")
             assert "bytes more in the cache" in error["message"]
@@ -60,7 +60,7 @@ def test_a_cache_that_fills_up_half_way_is_no_space_and_heals_with_room(
     with running(hub_root) as (url, mirror):
         mirror.faults.hold = go_on = threading.Event()
         variables = {"SLIPWAY_MODEL_ID": MINILM, "HF_ENDPOINT": url, "SLIPWAY_CACHE_DIR": str(disk)}
-        with serving(tmp_path / "server", **variables) as server:
+        with serving(tmp_path / "server", True, **variables) as server:
             eventually(lambda: any(seen.path.endswith(".safetensors") for seen in mirror.requests))
             (disk / "other").write_bytes(b"x" * 100 * 1024**2)
             go_on.set()

@@ -28,7 +28,7 @@ def metric(server: RuntimeServer, name: str) -> float:
 
 
 def test_a_full_queue_answers_429_at_once_and_accepted_work_is_answered(start: Start) -> None:
-    with start(MINILM, SLIPWAY_MAX_QUEUE_TOKENS="1000", SLIPWAY_MAX_BATCH_TOKENS="256") as server:
+    with start(MINILM, True, SLIPWAY_MAX_QUEUE_TOKENS="1000", SLIPWAY_MAX_BATCH_TOKENS="256") as server:
         server.wait_for_stage("Ready")
         with ThreadPoolExecutor(40) as pool:
             heavy = pool.submit(server.post, HEAVY)  # larger than the queue, but that is empty
@@ -47,7 +47,7 @@ def test_a_full_queue_answers_429_at_once_and_accepted_work_is_answered(start: S
 
 
 def test_work_of_a_caller_who_has_gone_is_dropped_from_the_queue(start: Start) -> None:
-    with start(MINILM, SLIPWAY_MAX_BATCH_TOKENS="256") as server:  # one text per batch
+    with start(MINILM, True, SLIPWAY_MAX_BATCH_TOKENS="256") as server:  # one text per batch
         server.wait_for_stage("Ready")
         body = json.dumps(HEAVY).encode()
         with socket.create_connection(("127.0.0.1", server.http_port)) as caller:
@@ -60,7 +60,7 @@ def test_work_of_a_caller_who_has_gone_is_dropped_from_the_queue(start: Start) -
 
 
 def test_sigterm_loses_no_request_turns_unready_first_and_exits_0(start: Start) -> None:
-    with start(MINILM, SLIPWAY_UNREADY_SECONDS="1", SLIPWAY_DRAIN_SECONDS="120") as server:
+    with start(MINILM, True, SLIPWAY_UNREADY_SECONDS="1", SLIPWAY_DRAIN_SECONDS="120") as server:
         server.wait_for_stage("Ready")
         with ThreadPoolExecutor(4) as pool:
             in_flight = pool.submit(server.post, HEAVY)
@@ -82,7 +82,7 @@ def test_sigterm_loses_no_request_turns_unready_first_and_exits_0(start: Start) 
 def test_sigterm_in_the_middle_of_a_download_exits_0_at_once(hub_root: Path, start: Start) -> None:
     with running(hub_root) as (url, mirror):
         mirror.faults.hold = threading.Event()
-        with start(MINILM, HF_ENDPOINT=url) as server, ThreadPoolExecutor() as pool:
+        with start(MINILM, True, HF_ENDPOINT=url) as server, ThreadPoolExecutor() as pool:
             held = pool.submit(server.post, {"inputs": "a"})
             eventually(lambda: any(seen.path.endswith(".safetensors") for seen in mirror.requests))
             eventually(lambda: server.status()["inFlight"] == 1)
@@ -91,7 +91,7 @@ def test_sigterm_in_the_middle_of_a_download_exits_0_at_once(hub_root: Path, sta
 
 
 def test_what_exceeds_the_drain_is_answered_503_and_the_exit_is_still_0(start: Start) -> None:
-    with start(MINILM, SLIPWAY_DRAIN_SECONDS="1") as server, ThreadPoolExecutor() as pool:
+    with start(MINILM, True, SLIPWAY_DRAIN_SECONDS="1") as server, ThreadPoolExecutor() as pool:
         server.wait_for_stage("Ready")
         heavy = pool.submit(server.post, {"inputs": ["word " * 300] * 200})
         eventually(lambda: server.status()["inFlight"] == 1)

@@ -23,12 +23,14 @@ def good(hub_root: Path) -> Path:
 
 
 @contextmanager
-def of(tmp_path: Path, repository: str = "some/model", **variables: str) -> Iterator[tuple[RuntimeServer, Mirror]]:
+def of(
+    tmp_path: Path, repository: str = "some/model", warm: bool = True, /, **variables: str
+) -> Iterator[tuple[RuntimeServer, Mirror]]:
     """A server for a repository of a mirror of its own, whose root is tmp_path/hub."""
     (tmp_path / "hub").mkdir(exist_ok=True)
     with running(tmp_path / "hub") as (url, mirror):
         env = {"SLIPWAY_MODEL_ID": repository, "HF_ENDPOINT": url} | variables
-        with serving(tmp_path / "server", False, **env) as server:
+        with serving(tmp_path / "server", warm, **env) as server:
             yield server, mirror
 
 
@@ -100,7 +102,9 @@ def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
 def test_an_unreachable_source_is_tried_again_until_it_is_up(tmp_path: Path, good: Path) -> None:
     shutil.copytree(good, tmp_path / "hub/some/model")
     [port] = free_ports(1)
-    with serving(tmp_path / "server", SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=f"http://127.0.0.1:{port}") as server:
+    with serving(
+        tmp_path / "server", True, SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=f"http://127.0.0.1:{port}"
+    ) as server:
         error = server.wait_for_fault("SourceUnreachable")
         assert error["code"] == 67
         assert f"http://127.0.0.1:{port} cannot be reached" in error["message"]
@@ -112,7 +116,7 @@ def test_a_source_that_answers_503_is_unreachable_and_then_not(tmp_path: Path, g
     shutil.copytree(good, tmp_path / "hub/some/model")
     with running(tmp_path / "hub") as (url, mirror):
         mirror.faults.failures = 3
-        with serving(tmp_path / "server", SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server:
+        with serving(tmp_path / "server", True, SLIPWAY_MODEL_ID="some/model", HF_ENDPOINT=url) as server:
             assert "HTTP 503" in server.wait_for_fault("SourceUnreachable")["message"]
             heals(server)
 
@@ -169,7 +173,7 @@ def test_a_base_model_without_a_trained_head_is_refused_and_not_filled_with_rand
 
 
 def test_a_configuration_that_cannot_be_used_is_said_and_the_process_stays(tmp_path: Path) -> None:
-    with serving(tmp_path / "server", SLIPWAY_MAX_INPUTS="many") as server:
+    with serving(tmp_path / "server", True, SLIPWAY_MAX_INPUTS="many") as server:
         error = server.wait_for_fault("BadConfiguration")
         assert error["code"] == 64
         assert "SLIPWAY_MAX_INPUTS='many': must be a whole number of at least 1" in error["message"]
@@ -221,7 +225,7 @@ def test_a_folder_is_served_without_writing_to_it_or_calling_anybody(
 
 def test_nothing_is_asked_of_the_hub_after_the_download(tmp_path: Path, good: Path) -> None:
     shutil.copytree(good, tmp_path / "hub/some/model")
-    with of(tmp_path) as (server, mirror):
+    with of(tmp_path, "some/model", False) as (server, mirror):
         server.wait_for_stage("Ready")
         last = mirror.requests[-1]
         assert last.path.endswith("model.safetensors")
@@ -237,7 +241,7 @@ def test_nothing_is_asked_of_the_hub_after_the_download(tmp_path: Path, good: Pa
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with serving(tmp_path / "server", SLIPWAY_MODEL_PATH="/mnt/absent") as server:
+    with serving(tmp_path / "server", True, SLIPWAY_MODEL_PATH="/mnt/absent") as server:
         error = server.wait_for_fault("ModelNotFound")
         assert error["param"] == "model.uri"
         assert httpx.get(f"{server.url}/health").json()["status"] == "failed"

@@ -53,6 +53,8 @@ def _configuration() -> dict[str, object]:
         "registryPullQPS": 0,
         "eventRecordQPS": 0,
         "nodeStatusUpdateFrequency": "5s",
+        # How soon a changed Secret is in a pod's files: a minute by default, which every test of one would wait for.
+        "syncFrequency": "15s",
         "shutdownGracePeriod": "0s",
     }
 
