@@ -121,4 +121,5 @@ class World:
         with self.kube.where.audit_log.open("rb") as log:
             log.seek(self.audit_start)
             entries = [json.loads(line) for line in log.read().splitlines()]
-        return [entry for entry in entries if entry["user"]["username"] == account]
+        # A request that broke off before it was authenticated has no user.
+        return [entry for entry in entries if entry["user"].get("username") == account]

@@ -184,7 +184,8 @@ class Cluster:
             if line.endswith("\n"):  # a killed server may leave half a line
                 event: Object = json.loads(line)
                 requests[event["auditID"]] = event
-        return [event for event in requests.values() if user in (None, event["user"]["username"])]
+        # A request that broke off before it was authenticated has no user.
+        return [event for event in requests.values() if user in (None, event["user"].get("username"))]
 
     def log(self, name: str = APISERVER) -> str:
         """What a process has written."""
