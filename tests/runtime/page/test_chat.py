@@ -54,7 +54,7 @@ def test_text_arrives_before_the_answer_is_whole(chatty: RuntimeServer, visit: O
             {childList: true, subtree: true, characterData: true}); }"""
         )
         page.locator("#more summary").click()
-        page.locator("#parameters").fill('{"max_new_tokens": 60}')
+        page.locator("#parameters").fill('{"max_new_tokens": 60, "seed": 7}')
         page.get_by_role("textbox", name="Message").fill("tell me a story")
         page.get_by_role("button", name="Send").click()
         expect(page.locator("#latency")).to_have_text(re.compile(r"first word after"))
