@@ -139,7 +139,7 @@ class Info:
                 "max_client_batch_size": settings.max_inputs,
                 "max_concurrent_requests": settings.max_requests,
                 "max_batch_tokens": settings.max_batch_tokens,
-                "max_body_bytes": settings.max_body_bytes,
+                "max_body_bytes": self._service.max_body_bytes,
                 "validation_workers": max(2, threads(settings.threads)),
                 "router": "slipway",
                 "version": __version__,

@@ -129,6 +129,11 @@ def test_the_first_forward_is_an_ordinary_page(reader: tuple[Path, Loaded, str])
         ({"question": "rain " * 60}, {"word_boxes": BOXES}, "inputs.question: has"),
         ({}, {"word_boxes": BOXES, "doc_stride": 500}, "parameters.doc_stride: is 500; beside this question a window"),
         ({}, {"word_boxes": BOXES, "max_seq_len": 5}, "inputs.question: has"),
+        (
+            {"question": "a"},
+            {"word_boxes": BOXES * 300, "max_seq_len": 24, "doc_stride": 14},
+            "at most 256 are allowed; send fewer words, or a smaller doc_stride",
+        ),
         ({}, {"word_boxes": BOXES, "lang": "en"}, "parameters.lang: unknown parameter"),
         ({}, {"word_boxes": BOXES, "top_k": 0}, "parameters.top_k: Expected int >= 1"),
     ],

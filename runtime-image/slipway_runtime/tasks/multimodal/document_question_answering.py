@@ -150,7 +150,7 @@ def load(artifact: Artifact, limits: Limits) -> Loaded:
     processor = load_part(artifact, AutoImageProcessor, "image processor", config=config) if looks else None
     network = load_network(artifact, AutoModelForDocumentQuestionAnswering, config)
     limit = input_limit(config, tokenizer, limits.max_input_tokens)
-    reader = PageReader(tokenizer, limit, with_boxes=looks)
+    reader = PageReader(tokenizer, limit, with_boxes=looks, max_windows=limits.max_inputs)
     adapter = DocumentQuestionAnswering(network, reader, processor, limits)
     return network.loaded(adapter, max_input_tokens=limit)
 

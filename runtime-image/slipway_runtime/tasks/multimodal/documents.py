@@ -85,8 +85,9 @@ def _box(value: object, field: str) -> Box:
 class PageReader:
     """A tokenizer that reads a question beside a page. Safe in several threads."""
 
-    def __init__(self, tokenizer: Any, limit: int, *, with_boxes: bool) -> None:
+    def __init__(self, tokenizer: Any, limit: int, *, with_boxes: bool, max_windows: int) -> None:
         self.limit = limit
+        self._max_windows = max_windows
         self._tokenizer = copy.deepcopy(tokenizer)  # truncation is a state of the object below it
         self._lock = threading.Lock()
         self._with_boxes = with_boxes
@@ -111,6 +112,14 @@ class PageReader:
                     f"is {stride}; beside this question a window holds {room} tokens of the page",
                 )
             stride = min(limit // 2, 256, room - 1) if stride is None else stride
+            tokens = len(backend.encode(list(page.words), is_pretokenized=True, add_special_tokens=False).ids)
+            count = -(-(tokens - stride) // (room - stride))
+            if count > self._max_windows:  # before they are made: many that overlap much take much memory
+                raise InvalidInput(
+                    "word_boxes",
+                    f"takes {count} windows of {limit} tokens, at most {self._max_windows} are allowed; send fewer "
+                    "words, or a smaller doc_stride",
+                )
             encoded = self._encode(question, page, limit, stride)
         return [self._window(encoded, i, page) for i in range(len(encoded["input_ids"]))]
 
