@@ -111,7 +111,7 @@ def test_a_held_request_whose_caller_goes_is_forgotten(hub_root: Path, start: St
 def test_progress_shows_percent_of_the_bytes_and_time_left(hub_root: Path, start: Start) -> None:
     with running(hub_root) as (url, mirror):
         mirror.faults.bytes_per_second = 40e6
-        with start(MINILM, True, HF_ENDPOINT=url) as server:
+        with start(MINILM, HF_ENDPOINT=url) as server:
 
             def half_way() -> dict[str, float]:
                 status: dict[str, float] = server.status()
@@ -127,7 +127,7 @@ def test_progress_shows_percent_of_the_bytes_and_time_left(hub_root: Path, start
 def test_a_download_that_breaks_off_goes_on_where_it_was(hub_root: Path, start: Start) -> None:
     with running(hub_root) as (url, mirror):
         mirror.faults.drop_after = 30_000_000
-        with start(MINILM, True, HF_ENDPOINT=url) as server:
+        with start(MINILM, HF_ENDPOINT=url) as server:
             server.wait_for_stage("Ready")
             assert server.post({"inputs": "a"}).status_code == 200
         ranges = [seen.range for seen in mirror.requests if seen.path.endswith("model.safetensors") and seen.range]
