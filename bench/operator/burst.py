@@ -17,9 +17,10 @@ from slipway_operator.model_endpoint import spec
 from slipway_operator.model_endpoint.render import children
 from slipway_operator.settings import Settings
 
+from bench.machine import cpu
 from bench.operator.api import Request, answers, changes, session
 from bench.operator.figure import Figure, Row
-from bench.operator.process import cpu, start
+from bench.operator.process import start
 from bench.operator.world import CHILDREN, ENDPOINTS, RESOURCES, World, resource, world
 from tests.support.apiserver import Object
 from tests.support.builders import stored

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,8 +45,3 @@ class Figure:
     better: str
     """What would improve them."""
     measure: Callable[[], list[Row]]
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The smallest value that at least `share` of all are not above (nearest rank)."""
-    return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from bench.machine import memory
 from bench.operator.figure import Figure, Row
-from bench.operator.process import memory, unchanged
+from bench.operator.process import unchanged
 from bench.operator.world import world
 from tests.support.waiting import eventually
 

@@ -10,8 +10,9 @@ from typing import Any
 import aiohttp
 
 from bench.operator.api import MERGE, Request, answer, changes, session
-from bench.operator.figure import Figure, Row, percentile
+from bench.operator.figure import Figure, Row
 from bench.operator.world import CHILDREN, ENDPOINTS, World, world
+from bench.table import percentile
 from tests.support.apiserver import Object
 from tests.support.waiting import aeventually
 

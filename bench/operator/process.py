@@ -1,9 +1,8 @@
-"""Processes that are measured: the operator and the yardsticks. Memory and CPU from /proc, so Linux only."""
+"""Processes that are measured: the operator and the yardsticks."""
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ from tests.support.apiserver import ROOT, Cluster
 from tests.support.operator import Operator
 from tests.support.waiting import eventually
 
-TICKS = os.sysconf("SC_CLK_TCK")
 OPERATOR_COMMAND = ("-m", "slipway_operator", "run")
 
 
@@ -22,19 +20,6 @@ def start(command: Sequence[str], environment: dict[str, str], **options: Any) -
     """A Python process from the repository's root that ends with this one."""
     words = ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, *command]
     return subprocess.Popen(words, cwd=ROOT, env={"PATH": os.environ["PATH"], **environment}, **options)
-
-
-def memory(pid: int, what: str = "VmRSS") -> float:
-    """Resident MiB: now (VmRSS), or the most there ever was (VmHWM)."""
-    found = re.search(rf"^{what}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
-    assert found is not None, f"/proc/{pid}/status has no {what}"
-    return int(found[1]) / 1024
-
-
-def cpu(pid: int) -> float:
-    """Seconds of CPU that a process has used, in steps of 10 ms."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 class Measured(Operator):

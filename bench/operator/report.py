@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from datetime import date
-from pathlib import Path
 
+from bench.machine import machine
 from bench.operator.figure import Figure, Row
+from bench.table import markdown
 
 Measured = tuple[Figure, list[Row]]
 HEAD = ("what", "value", "yardstick", "its value", "ratio", "bound")
@@ -15,10 +14,7 @@ HEAD = ("what", "value", "yardstick", "its value", "ratio", "bound")
 
 def table(rows: list[Row]) -> list[str]:
     """Lines of a Markdown table, padded so that it can be read as it is."""
-    cells = [HEAD, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    lines = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |" for line in cells]
-    return [lines[0], f"|{'|'.join('-' * (width + 2) for width in widths)}|", *lines[1:]]
+    return markdown(HEAD, [_cells(row) for row in rows])
 
 
 def results(measured: list[Measured], *, command: str, today: date, load: float) -> str:
@@ -38,17 +34,6 @@ def results(measured: list[Measured], *, command: str, today: date, load: float)
         lines += ["", f"## {figure.title} (`ONLY={figure.name}`)", "", figure.how, "", *table(rows), ""]
         lines += [f"Limited by: {figure.limits}", f"Would improve it: {figure.better}"]
     return "\n".join(lines) + "\n"
-
-
-def machine() -> str:
-    model = next((line.partition(": ")[2] for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "CPU")
-    total = next((int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), 0)
-    python = f"Python {platform.python_version()}"
-    return f"{os.cpu_count()} cores ({model}), {total / 2**20:.0f} GiB, {platform.system()}, {python}"
-
-
-def _lines(path: str) -> list[str]:
-    return Path(path).read_text().splitlines()
 
 
 def _cells(row: Row) -> tuple[str, ...]:

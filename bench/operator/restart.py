@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from bench.machine import cpu
 from bench.operator.figure import Figure, Row
-from bench.operator.process import Measured, cpu
+from bench.operator.process import Measured
 from bench.operator.world import KOPF_USER, World, world, writes
 from tests.support.waiting import eventually
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 
+from bench.machine import cpu
 from bench.operator.api import MERGE, Request, send
 from bench.operator.figure import Figure, Row
-from bench.operator.process import OPERATOR_COMMAND, Measured, cpu
+from bench.operator.process import OPERATOR_COMMAND, Measured
 from bench.operator.world import ENDPOINTS, World, world
 
 SIZE, EVENTS, ROUNDS = 50, 1000, 3

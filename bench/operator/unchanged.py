@@ -26,8 +26,9 @@ from slipway_operator.model_endpoint.render import children
 from slipway_operator.settings import Settings
 
 from bench.operator.api import items
-from bench.operator.figure import Figure, Row, percentile
+from bench.operator.figure import Figure, Row
 from bench.operator.world import CHILDREN, ENDPOINTS, PODS, world
+from bench.table import percentile
 
 SIZE, ROUNDS = 100, 30
 SETTINGS = Settings(

@@ -3,6 +3,7 @@ of several bytes take several tokens, as in most real ones."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,23 @@ CHAT_TEMPLATE = (
 )
 
 
-def byte_tokenizer(*, model_max_length: int = 256, chat_template: str | None = None, bos: bool = False) -> Any:
-    """Byte-level BPE of about 330 tokens. `bos`: texts begin with <s>."""
+def byte_tokenizer(
+    *,
+    model_max_length: int = 256,
+    chat_template: str | None = None,
+    bos: bool = False,
+    words: Sequence[str] = MERGED,
+    most: int = 32_000,
+) -> Any:
+    """Byte-level BPE, of about 330 tokens and at most `most`. `bos`: texts begin with <s>."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     ids = {token: i for i, token in enumerate((*SPECIAL, *sorted(pre_tokenizers.ByteLevel.alphabet())))}
     merges: list[tuple[str, str]] = []
-    for word in MERGED:
+    for word in words:
+        if len(ids) + len(word) > most:
+            break
         left = word[0]
         for letter in word[1:]:
             if left + letter not in ids:
