@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
@@ -13,17 +13,13 @@ from slipway_runtime.serve import sse
 from slipway_runtime.serve.dialects import Dialect, Events
 from slipway_runtime.serve.errors import retry_after, status_of
 from slipway_runtime.serve.logs import logger
-from slipway_runtime.serve.service import Answer, Service, TaskRequest
+from slipway_runtime.serve.service import Answer, CallerGone, Service, TaskRequest
 from slipway_runtime.tasks.adapter import Media
 
 T = TypeVar("T")
 KEEP_ALIVE_SECONDS = 10.0  # a comment this often while nothing comes: proxies close silent connections
 SHUTTING_DOWN = ModelUnavailable("the server is shutting down; send the request again", 1.0)
 UNFORESEEN = RequestError("internal error; the server's log has the place")
-
-
-class CallerGone(Exception):
-    """The connection closed before an answer."""
 
 
 class TaskEndpoint:
@@ -43,11 +39,12 @@ class TaskEndpoint:
             await send(message)
 
         try:
-            self._service.enter()
+            caller = caller_of(scope)
+            self._service.enter(caller)
             try:
                 await self._answer(scope, receive, tracked)
             finally:
-                self._service.leave()
+                self._service.leave(caller)
         except CallerGone:
             scope["slipway.code"] = 499  # nginx's word for it; nobody is there to read an answer
         except asyncio.CancelledError:  # the drain is over: told, rather than cut off
@@ -63,6 +60,8 @@ class TaskEndpoint:
         headers = headers_of(scope)
         body = await read_body(headers, receive, self._service.max_body_bytes)
         exchange = self._dialect.parse(body, headers, scope.get("path_params", {}))
+        for request in exchange.requests:
+            request.caller = caller_of(scope)
         gone = asyncio.ensure_future(receive())  # after the body the next message is http.disconnect
         try:
             if exchange.events is not None:
@@ -89,20 +88,21 @@ class TaskEndpoint:
 
     async def _stream(self, request: TaskRequest, render: Events, gone: asyncio.Future[Any], send: Send) -> None:
         """Server-sent events. Until the first one an error has a status of its own; later it comes as an event."""
-        parts = self._service.stream(request)
+        parts = self._service.stream(request, gone)
         events = render(parts)
-
-        async def keep_alive() -> None:
-            await send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
-
+        silent = Silence(send)
         try:
-            event = await _unless_gone(anext(events, None), gone)
+            event = await anext(events, None)
             await send({"type": "http.response.start", "status": 200, "headers": list(sse.HEADERS)})
+            silent.begin()
             while event is not None:
                 await send({"type": "http.response.body", "body": event, "more_body": True})
-                event = await _unless_gone(anext(events, None), gone, keep_alive)
+                silent.broken = True
+                event = await anext(events, None)
+            silent.end()
             await send({"type": "http.response.body", "body": b""})
         finally:
+            silent.end()
             await events.aclose()
             await parts.aclose()
 
@@ -120,24 +120,52 @@ class TaskEndpoint:
         await send_body(send, status, body, extra)
 
 
-async def _unless_gone(
-    work: Awaitable[T], gone: asyncio.Future[Any], keep_alive: Callable[[], Awaitable[None]] | None = None
-) -> T:
+async def _unless_gone(work: Awaitable[T], gone: asyncio.Future[Any]) -> T:
     """The result of `work`, cancelled when the caller goes."""
     task = asyncio.ensure_future(work)
     try:
-        while True:
-            seconds = KEEP_ALIVE_SECONDS if keep_alive else None
-            done, _ = await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if task.done():
-                return task.result()
-            if done:
-                raise CallerGone
-            if keep_alive is not None:
-                await keep_alive()
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise CallerGone
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+class Silence:
+    """A comment whenever a stream has been silent for a while. One timer, since a task for each event would cost more
+    than the event."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Task[None] | None = None
+        self.broken = False
+        """Something was sent since the last look."""
+
+    def begin(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE_SECONDS, self._look)
+
+    def end(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
+        if not self.broken and (self._sending is None or self._sending.done()):
+            self._sending = asyncio.ensure_future(self._comment())
+        self.broken = False
+        self.begin()
+
+    async def _comment(self) -> None:
+        await self._send({"type": "http.response.body", "body": sse.KEEP_ALIVE, "more_body": True})
+
+
+def caller_of(scope: Scope) -> str:
+    """Who asks, for fairness: the token's digest where one was checked, else the address."""
+    client = scope.get("client")
+    return scope.get("slipway.caller") or (client[0] if client else "")
 
 
 def headers_of(scope: Scope) -> Mapping[str, str]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import time
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
@@ -33,6 +34,10 @@ T = TypeVar("T")
 CLIENT_DEFAULTS = ("", "dummy", "tgi")
 
 
+class CallerGone(Exception):
+    """The connection closed before an answer."""
+
+
 @dataclass(frozen=True)
 class TokenIds:
     """A text as ids of the model's own vocabulary, among the inputs of a request."""
@@ -55,6 +60,8 @@ class TaskRequest:
     """What errors call it where one wire request holds several: input_data.data[2]."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """What errors call the task's fields where the caller has other words: parameters.max_new_tokens → max_tokens."""
+    caller: str = ""
+    """Who asks: callers take turns, see queue.py."""
     served_as: str = "-"
     """The adapter that took it, for logs and metrics; never what a caller made up."""
 
@@ -102,22 +109,34 @@ class Service:
         self._queue = queue
         self._workers = workers
         self._clock = clock
+        self._outbox = Outbox()
+        self._callers: Counter[str] = Counter()
         self.in_flight = 0
         self.last_request: float | None = None
 
-    def enter(self) -> None:
-        """Count a request in; Overloaded before its body is read if too many are here. Pair with `leave`."""
-        if self.in_flight >= self.settings.max_requests:
-            raise Overloaded(
-                f"{self.in_flight} requests are held, queued or running, the most allowed; try again later",
-                self._queue.drain_seconds(),
-            )
+    def enter(self, caller: str = "") -> None:
+        """Count a request in; Overloaded before its body is read if too many are here. Pair with `leave`.
+
+        A caller with less than an equal share of what is allowed enters still, up to twice as many in all.
+        """
+        most, own = self.settings.max_requests, self._callers[caller]
+        if self.in_flight >= most:
+            callers = len(self._callers.keys() | {caller})
+            if callers == 1 or own >= most / callers or self.in_flight >= 2 * most:
+                raise Overloaded(
+                    f"{self.in_flight} requests are held, queued or running, the most allowed; try again later",
+                    self._queue.drain_seconds(),
+                )
         self.in_flight += 1
+        self._callers[caller] = own + 1
         self.metrics.in_flight.set(self.in_flight)
 
-    def leave(self) -> None:
+    def leave(self, caller: str = "") -> None:
         """Count a request out."""
         self.in_flight -= 1
+        self._callers[caller] -= 1
+        if not self._callers[caller]:
+            del self._callers[caller]
         self.last_request = self._clock()
         self.metrics.in_flight.set(self.in_flight)
 
@@ -151,14 +170,18 @@ class Service:
                 f"not answered within {self.settings.request_timeout_seconds:g} s; send less at once, or later"
             ) from None
 
-    async def stream(self, request: TaskRequest) -> AsyncGenerator[Part | Answer, None]:
-        """The parts as they come, then the whole Answer. Raises RequestError, also after parts."""
+    async def stream(self, request: TaskRequest, gone: asyncio.Future[Any]) -> AsyncGenerator[Part | Answer, None]:
+        """The parts as they come, then the whole Answer. Raises RequestError, also after parts; CallerGone when `gone`
+        is done before the end."""
         parts: asyncio.Queue[Part | None] = asyncio.Queue()
         answer = asyncio.ensure_future(self.answer(request, lambda i, value: parts.put_nowait(Part(i, value))))
-        answer.add_done_callback(lambda _: parts.put_nowait(None))
+        for end in (answer, gone):
+            end.add_done_callback(lambda _: parts.put_nowait(None))
         try:
             while (part := await parts.get()) is not None:
                 yield part
+            if not answer.done():
+                raise CallerGone
             yield answer.result()
         finally:
             answer.cancel()
@@ -190,11 +213,11 @@ class Service:
         started = self._clock()
         items = await loop.run_in_executor(self._workers, adapter.preprocess, call)
         preprocessed = self._clock()
-        works = self._queue.put(_heard(_varied(items, loaded, request), emit, loop))
+        works = self._queue.put(self._heard(_varied(items, loaded, request), emit), request.caller)
         tokens = sum(item.length for item in items)
         self.metrics.input_tokens.labels(adapter.task).inc(tokens)
         try:
-            outputs = await asyncio.gather(*(work.output for work in works))
+            outputs = [await works[0].output] if len(works) == 1 else await asyncio.gather(*(w.output for w in works))
         finally:
             self.metrics.dropped.inc(self._queue.drop(works))
         value = await loop.run_in_executor(self._workers, adapter.postprocess, call, outputs)
@@ -208,6 +231,16 @@ class Service:
             loaded.device,
         )
 
+    def _heard(self, items: list[Item], emit: Callable[[int, Any], None] | None) -> list[Item]:
+        if emit is None:
+            return items
+        loop = asyncio.get_running_loop()
+
+        def listener(index: int) -> Listener:
+            return Listener(lambda part: self._outbox.post(loop, functools.partial(emit, index, part)))
+
+        return [replace(item, listener=listener(i)) for i, item in enumerate(items)]
+
     async def _model(self, *, wait: bool) -> Loaded:
         """The loaded model; held while loading. A failed load answers at once, unless the caller asked to wait."""
         lifecycle, settings = self.lifecycle, self.settings
@@ -215,7 +248,7 @@ class Service:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(settings.request_timeout_seconds if wait else settings.hold_seconds):
                     await (lifecycle.wait_until_loaded() if wait else lifecycle.wait_until_settled())
-        if lifecycle.loaded is not None:
+        if lifecycle.loaded is not None and lifecycle.stage != "Failed":
             return lifecycle.loaded
         name = self.settings.model_name
         if lifecycle.fault is not None and lifecycle.stage == "Failed":
@@ -280,13 +313,22 @@ def _varied(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Ite
     return [replace(item, forward=loaded.variants.forward(name or "", item.forward)) for item in items]
 
 
-def _heard(items: list[Item], emit: Callable[[int, Any], None] | None, loop: asyncio.AbstractEventLoop) -> list[Item]:
-    if emit is None:
-        return items
-    return [
-        replace(item, listener=Listener(functools.partial(_on_loop, loop, emit, i))) for i, item in enumerate(items)
-    ]
+class Outbox:
+    """Calls from the inference thread onto the event loop, one wake-up for all that wait: a step of generation has one
+    for each of its answers."""
 
+    def __init__(self) -> None:
+        self._calls: deque[Callable[[], None]] = deque()
+        self._woken = False
 
-def _on_loop(loop: asyncio.AbstractEventLoop, emit: Callable[[int, Any], None], index: int, value: Any) -> None:
-    loop.call_soon_threadsafe(emit, index, value)
+    def post(self, loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+        """From any thread."""
+        self._calls.append(call)
+        if not self._woken:
+            self._woken = True
+            loop.call_soon_threadsafe(self._empty)
+
+    def _empty(self) -> None:
+        self._woken = False  # first: what is posted from now on wakes again
+        while self._calls:
+            self._calls.popleft()()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import msgspec
 
@@ -52,12 +52,39 @@ class Item:
     data: Any
     """What the forward needs; only the adapter and its forward look inside."""
     listener: Listener = field(default_factory=Listener, compare=False)
+    room: int = 0
+    """Further tokens that its answer may take beside `length`, where the model writes."""
 
 
 class Forward(Protocol):
     """A batched forward. Items of one batch share the same Forward; outputs are in the order of the items."""
 
     def __call__(self, items: Sequence[Item]) -> list[Any]: ...
+
+
+class Feed(Protocol):
+    """The queue's side of a continuous batch. Called in the inference thread."""
+
+    def more(self, fits: Callable[[Item], bool]) -> list[Item]:
+        """Waiting items of the same forward, in their order, until the first that does not fit.
+
+        None where it is the turn of another forward's item, or of nobody. To be called before every step: it is also
+        how one sees that the batch still makes progress.
+        """
+
+    def done(self, item: Item, output: Any) -> None:
+        """An item's output, or an Exception: once for every item."""
+
+
+@runtime_checkable
+class Continuous(Forward, Protocol):
+    """A forward whose batch items may join and leave while it runs."""
+
+    def run(self, items: Sequence[Item], feed: Feed) -> None:
+        """Until no item is left, `items` and what `feed` gave. Raises only where all of them are lost.
+
+        The queue gives one item; those that fit beside it are asked for by `feed.more`, before the first step too.
+        """
 
 
 class Parameters(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, frozen=True):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from slipway_runtime.errors import InferenceFailed, Overloaded
 from slipway_runtime.serve.batcher import Batcher, run_batch
 from slipway_runtime.serve.metrics import Metrics
 from slipway_runtime.serve.queue import Queue
-from slipway_runtime.tasks.adapter import Item
+from slipway_runtime.tasks.adapter import Feed, Item
 
 
 class Doubler:
@@ -96,7 +97,7 @@ async def test_work_dropped_while_it_runs_is_ignored() -> None:
     queue, double = Queue(1000), Doubler()
     works = queue.put(double.items(1))
     async with batching(queue):
-        taken = await queue.take(100)
+        taken = queue.take(100)
         assert queue.drop(works) == 0
         assert taken[0].output.cancelled()
         assert await outputs(queue, double.items(5)) == [10]
@@ -114,7 +115,7 @@ async def test_nothing_starves_however_much_of_another_length_arrives() -> None:
     queue, double = Queue(100_000), Doubler()
     queue.put(double.items(1, length=500))
     queue.put(double.items(*range(2, 50), length=5))
-    first = await queue.take(1000)
+    first = queue.take(1000)
     assert first[0].item.data == 1
 
 
@@ -124,3 +125,124 @@ def test_each_outcome_stays_at_its_place(numbers: tuple[int, ...]) -> None:
     for number, outcome in zip(numbers, outcomes, strict=True):
         check: Callable[[Any], bool] = lambda o: isinstance(o, InferenceFailed)  # noqa: E731
         assert check(outcome) if number == 13 else outcome == 2 * number
+
+
+# -- between callers ------------------------------------------------------------------------------------------
+
+
+async def test_a_callers_hundred_items_stand_in_one_line_and_anothers_only_one_beside_the_first() -> None:
+    queue, double = Queue(100_000), Doubler()
+    queue.put(double.items(*range(100)), "greedy")
+    queue.take(100)
+    queue.put(double.items(777), "modest")
+    taken = [[work.item.data for work in queue.take(100)] for _ in range(5)]
+    assert 777 in taken[4]  # after the window that had begun, the older half of what waited
+
+
+async def test_a_caller_that_asks_now_and_then_never_stands_behind_its_own_past() -> None:
+    queue, double = Queue(100_000), Doubler()
+    for number in range(50):
+        queue.put(double.items(number), "modest")
+        assert [work.item.data for work in queue.take(1000)] == [number]
+    queue.put(double.items(*range(100, 130)), "new")
+    queue.put(double.items(50), "modest")
+    assert 50 in [work.item.data for work in queue.take(1000)]
+
+
+async def test_nobody_can_fill_the_queue_for_all_others() -> None:
+    queue, double = Queue(100), Doubler()
+    queue.put(double.items(*range(10)), "greedy")
+    with pytest.raises(Overloaded):
+        queue.put(double.items(1), "greedy")
+    queue.put(double.items(1, 2, 3, 4, 5), "modest")  # half of it: there are two
+    with pytest.raises(Overloaded):
+        queue.put(double.items(6), "modest")
+
+
+async def test_callers_that_have_gone_leave_nothing_behind() -> None:
+    queue, double = Queue(100), Doubler()
+    for name in ("a", "b"):
+        assert queue.drop(queue.put(double.items(1, 2), name)) == 2
+    assert (len(queue), queue.tokens, queue._lines) == (0, 0, {})
+    assert queue.take(100) == []
+
+
+# -- continuous batches ---------------------------------------------------------------------------------------
+
+
+def _fits(room: Iterator[int], _: Item) -> bool:
+    return next(room, None) is not None
+
+
+class Counter:
+    """Counts each item's number down, one step for all; takes new ones between steps, at most `rows`."""
+
+    def __init__(self, rows: int = 4) -> None:
+        self.rows = rows
+        self.widths: list[int] = []
+        self.fail_at = -1
+
+    def __call__(self, items: Sequence[Item]) -> list[Any]:
+        return [item.data for item in items]
+
+    def run(self, items: Sequence[Item], feed: Feed) -> None:
+        left = {id(item): [item, item.data] for item in items}
+        while left:
+            for item in feed.more(functools.partial(_fits, iter(range(self.rows - len(left))))):
+                left[id(item)] = [item, item.data]
+            self.widths.append(len(left))
+            if len(self.widths) == self.fail_at:
+                raise RuntimeError("the device is gone")
+            for key, entry in list(left.items()):
+                entry[1] -= 1
+                if entry[1] <= 0 or entry[0].listener.gone:
+                    del left[key]
+                    feed.done(entry[0], entry[0].data)
+
+    def items(self, *numbers: int, length: int = 10) -> list[Item]:
+        return [Item(self, length, number) for number in numbers]
+
+
+async def test_items_join_a_continuous_batch_and_leave_it_as_they_end() -> None:
+    queue, count = Queue(1000), Counter()
+    endless = queue.put(count.items(10**9))
+    first = queue.put(count.items(3, 4))
+    async with batching(queue):
+        assert await asyncio.gather(*(work.output for work in first)) == [3, 4]
+        later = queue.put(count.items(5))
+        assert await later[0].output == 5
+        assert not endless[0].output.done()
+        queue.drop(endless)
+    assert count.widths[:5] == [3, 3, 3, 2, 1]
+
+
+async def test_who_has_gone_leaves_a_continuous_batch() -> None:
+    queue, count = Queue(1000), Counter()
+    endless = queue.put(count.items(10**9))
+    async with batching(queue):
+        short = queue.put(count.items(3))
+        assert await short[0].output == 3
+        queue.drop(endless)
+        assert await outputs(queue, count.items(2)) == [2]
+
+
+async def test_another_forward_gets_its_turn_after_a_continuous_batch() -> None:
+    queue, count, double = Queue(1000), Counter(), Doubler()
+    long = queue.put(count.items(500))
+    async with batching(queue):
+        other = queue.put(double.items(4))
+        later = queue.put(count.items(1))
+        done = await asyncio.gather(long[0].output, other[0].output, later[0].output)
+        assert list(done) == [500, 8, 1]
+    assert max(count.widths) == 1  # what came after the other's item did not overtake it
+
+
+async def test_a_continuous_batch_that_breaks_fails_those_in_it_and_no_others() -> None:
+    queue, count = Queue(1000), Counter(rows=2)
+    count.fail_at = 3
+    works = queue.put(count.items(5, 6, 7))
+    async with batching(queue):
+        first, second, third = await asyncio.gather(*(work.output for work in works), return_exceptions=True)
+    assert isinstance(first, InferenceFailed)
+    assert isinstance(second, InferenceFailed)
+    assert third == 7

@@ -130,6 +130,21 @@ async def test_no_more_requests_enter_than_allowed() -> None:
         assert s.last_request_age is not None
 
 
+async def test_one_caller_cannot_take_every_place() -> None:
+    async with service(Upper(), max_requests=4) as s:
+        for _ in range(4):
+            s.enter("greedy")
+        with pytest.raises(Overloaded):
+            s.enter("greedy")
+        s.enter("modest")
+        s.enter("modest")
+        with pytest.raises(Overloaded):
+            s.enter("modest")
+        for name in ("greedy",) * 4 + ("modest",) * 2:
+            s.leave(name)
+        assert s.in_flight == 0
+
+
 @pytest.mark.parametrize(
     ("field", "told"),
     [
