@@ -211,7 +211,8 @@ class Service:
             inputs = await loop.run_in_executor(self._workers, _as_texts, loaded, inputs)
         call = adapter.parse(inputs, convert(parameters, adapter.parameters))
         started = self._clock()
-        items = await loop.run_in_executor(self._workers, adapter.preprocess, call)
+        here = adapter.quick(call)
+        items = adapter.preprocess(call) if here else await self.in_worker(adapter.preprocess, call)
         preprocessed = self._clock()
         works = self._queue.put(self._heard(_varied(items, loaded, request), emit), request.caller)
         tokens = sum(item.length for item in items)
@@ -220,7 +221,10 @@ class Service:
             outputs = [await works[0].output] if len(works) == 1 else await asyncio.gather(*(w.output for w in works))
         finally:
             self.metrics.dropped.inc(self._queue.drop(works))
-        value = await loop.run_in_executor(self._workers, adapter.postprocess, call, outputs)
+        if here:
+            value = adapter.postprocess(call, outputs)
+        else:
+            value = await loop.run_in_executor(self._workers, adapter.postprocess, call, outputs)
         return Answer(
             value,
             adapter.task,

@@ -132,19 +132,23 @@ class Adapter(ABC):
         route."""
         return True
 
+    def quick(self, call: Call) -> bool:  # noqa: ARG002 - for those that override it
+        """Whether preprocess and postprocess take less, together, than the way to a thread and back: about 0.1 ms."""
+        return False
+
     @abstractmethod
     def parse(self, inputs: object, parameters: Any) -> Call:
         """Check the structure; cheap, on the event loop. Raises InvalidInput."""
 
     @abstractmethod
     def preprocess(self, call: Call) -> list[Item]:
-        """Tokenize or decode, in a worker thread. Raises InvalidInput."""
+        """Tokenize or decode, in a worker thread unless `quick`. Raises InvalidInput."""
 
     @abstractmethod
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
         """One output per item → what goes into the response: JSON types, numpy arrays, Media, or Generated.
 
-        In a worker thread.
+        In a worker thread unless `quick`.
         """
 
     @abstractmethod

@@ -21,7 +21,7 @@ from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, P
 from slipway_runtime.tasks.loading import TextModel, load_text_model
 from slipway_runtime.tasks.text.sentence_encoder import SentenceEncoder, load_encoder, normalized
 from slipway_runtime.tasks.text.sentence_similarity import SentenceSimilarity
-from slipway_runtime.tasks.text.text_adapter import unpadded
+from slipway_runtime.tasks.text.text_adapter import is_short, unpadded
 from slipway_runtime.tasks.texts import texts_of
 
 
@@ -50,6 +50,9 @@ class _Texts(Adapter):
 
     def accepts(self, inputs: object, parameters: Mapping[str, Any]) -> bool:  # noqa: ARG002 - the shape of every adapter
         return not isinstance(inputs, dict)
+
+    def quick(self, call: Call) -> bool:
+        return is_short(call)
 
     def parse(self, inputs: object, parameters: FeatureParameters) -> Call:
         if parameters.dimensions is not None and parameters.dimensions > self._width:

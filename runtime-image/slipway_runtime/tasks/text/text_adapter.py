@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.tasks.adapter import Adapter, Item, Limits, Parameters
+from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Parameters
 from slipway_runtime.tasks.loading import TextModel
 from slipway_runtime.tasks.texts import Cut
 
@@ -36,8 +36,22 @@ class TextAdapter(Adapter):
         self._limits = limits
 
 
+_QUICK_CHARACTERS = 500  # tokenized in well under 0.1 ms
+
+
+def is_short(call: Call) -> bool:
+    """Whether it is one short text, or pair of them."""
+    if not isinstance(call.inputs, list) or len(call.inputs) != 1:
+        return False
+    [entry] = call.inputs
+    return sum(len(text or "") for text in (entry if isinstance(entry, tuple) else (entry,))) <= _QUICK_CHARACTERS
+
+
 class SequenceAdapter(TextAdapter):
     """An adapter over a model that gives logits for a whole text, or for a pair of texts."""
+
+    def quick(self, call: Call) -> bool:
+        return is_short(call)
 
     def item(
         self,
