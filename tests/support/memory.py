@@ -1,19 +1,47 @@
-"""How much memory something takes."""
+"""What a process holds: memory, handles, threads. From Linux' /proc."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 
-def peak_megabytes(act: Callable[[], object]) -> float:
-    """What `act` adds to this process's memory at most."""
-    Path("/proc/self/clear_refs").write_text("5")  # begin the high-water mark anew
-    before = _high_water()
+def peak_megabytes(act: Callable[[], object], pid: int | str = "self") -> float:
+    """What `act` adds to a process's memory at most."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")  # begin the high-water mark anew
+    before = _megabytes(pid, "VmHWM")
     act()
-    return _high_water() - before
+    return _megabytes(pid, "VmHWM") - before
 
 
-def _high_water() -> float:
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+@dataclass(frozen=True)
+class Held:
+    """What a process holds at one moment."""
+
+    megabytes: float
+    """Resident memory."""
+    handles: int
+    """Open files, sockets and pipes."""
+    threads: int
+
+
+def held(pid: int) -> Held:
+    """FileNotFoundError where there is no such process."""
+    handles = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+    return Held(_megabytes(pid, "VmRSS"), handles, _status(pid, "Threads"))
+
+
+def _megabytes(pid: int | str, name: str) -> float:
+    return _status(pid, name) / 1024
+
+
+def _status(pid: int | str, name: str) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().split(f"\n{name}:")[1].split()[0])
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has had, its own and the kernel's for it."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

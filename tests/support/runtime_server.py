@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.waiting import eventually
 from tests.support.warm_process import WarmProcess
@@ -50,6 +51,11 @@ class RuntimeServer:
 
     def metrics(self) -> str:
         return httpx.get(f"{self.admin}/metrics", timeout=10).text
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels; 0 where there is none yet."""
+        samples = [s for family in text_string_to_metric_families(self.metrics()) for s in family.samples]
+        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
 
     def post(self, body: object, path: str = "/", **kwargs: Any) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", json=body, timeout=120, **kwargs)
