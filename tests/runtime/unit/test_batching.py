@@ -54,8 +54,8 @@ def test_where_a_forward_costs_much_batches_are_large() -> None:
     assert len(cut(lengths, 100_000, CPU)) > 1
 
 
-@pytest.mark.parametrize(("waiting", "size"), [(1, 1), (LEAST, LEAST), (2 * LEAST, LEAST), (40, 20)])
-def test_a_window_is_the_half_that_waits_longest(waiting: int, size: int) -> None:
+@pytest.mark.parametrize(("waiting", "size"), [(1, 1), (LEAST, LEAST), (3 * LEAST, LEAST), (48, 16)])
+def test_a_window_is_the_third_that_waits_longest(waiting: int, size: int) -> None:
     assert window([5] * waiting, CPU) == size
 
 
