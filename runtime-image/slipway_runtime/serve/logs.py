@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 import logging
-import sys
-import time
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
+from slipway_runtime.serve.lines import Lines
+
 _OWN = "slipway_runtime"
+_OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 logger = logging.getLogger(_OWN)
+lines = Lines(1)
 
 
-class JsonFormatter(logging.Formatter):
+class JsonLines(logging.Handler):
     """One object per line: time, level, logger, message, and the fields given as `extra={"fields": {…}}`."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-            **getattr(record, "fields", {}),
-        }
-        if record.exc_info and record.exc_info[0] is not None:
-            # The type and the places, not the text: an exception's text may quote a caller's input.
-            line["exception"] = record.exc_info[0].__name__
-            line["at"] = _places(record.exc_info[2])
-        return orjson.dumps(line, default=str).decode()
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            lines.add(orjson.dumps(_object(record), default=str, option=_OPTIONS))
+        except Exception:  # as logging's own handlers: a line that cannot be written must not fail who wrote it
+            self.handleError(record)
+
+
+def _object(record: logging.LogRecord) -> dict[str, Any]:
+    line: dict[str, Any] = {
+        "time": datetime.fromtimestamp(record.created, UTC),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+        **getattr(record, "fields", {}),
+    }
+    if record.exc_info and record.exc_info[0] is not None:
+        # The type and the places, not the text: an exception's text may quote a caller's input.
+        line["exception"] = record.exc_info[0].__name__
+        line["at"] = _places(record.exc_info[2])
+    return line
 
 
 def _places(traceback: Any) -> list[str]:
@@ -42,11 +52,9 @@ def _places(traceback: Any) -> list[str]:
 
 def configure(level: str = "info") -> None:
     """Own loggers at `level`; libraries from warning on, and without their request lines."""
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonFormatter())
     logging.captureWarnings(True)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [JsonLines()]
     root.setLevel(logging.WARNING)
     logger.setLevel(level.upper())
 
@@ -54,3 +62,13 @@ def configure(level: str = "info") -> None:
 def event(message: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log one sentence with fields."""
     logger.log(level, message, extra={"fields": fields})
+
+
+def access(fields: dict[str, Any]) -> None:
+    """The line of one request, past logging's own machinery, which costs five times as much."""
+    lines.add(
+        orjson.dumps(
+            {"time": datetime.now(UTC), "level": "info", "logger": _OWN, "message": "request", **fields},
+            option=_OPTIONS,
+        )
+    )
