@@ -114,6 +114,15 @@ class Settings:
         "SLIPWAY_TERMINATION_LOG", "/dev/termination-log", "where the last word of an ending process goes"
     )
 
+    otlp_endpoint: str = _of(
+        "OTEL_EXPORTER_OTLP_ENDPOINT", "", "where traces go, OTLP over HTTP, http://host:4318; empty: none are made"
+    )
+    otlp_traces_endpoint: str = _of(
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "", "the same for traces alone, with its path: http://host:4318/v1/traces"
+    )
+    otel_sdk_disabled: str = _of("OTEL_SDK_DISABLED", "", "true: no traces, whatever the endpoint")
+    otel_traces_exporter: str = _of("OTEL_TRACES_EXPORTER", "", "none: no traces, whatever the endpoint")
+
     @property
     def model_name(self) -> str:
         """How messages call the model: the repository, or the last part of its place."""
@@ -151,6 +160,12 @@ class Settings:
             return read_adapters(self.adapters, self.model, self.plain_hosts)
         except ValueError:
             return ()
+
+    @property
+    def traces(self) -> bool:
+        """Whether spans are made, by OpenTelemetry's own variables."""
+        off = self.otel_sdk_disabled.lower() == "true" or self.otel_traces_exporter.lower() == "none"
+        return bool(self.otlp_endpoint or self.otlp_traces_endpoint) and not off
 
     @property
     def variant_names(self) -> tuple[str, ...]:

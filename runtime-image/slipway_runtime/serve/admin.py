@@ -13,11 +13,13 @@ from typing import Any
 import orjson
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from slipway_runtime.serve.dashboards import Exposition
 from slipway_runtime.serve.lifecycle import describe
 from slipway_runtime.serve.queue import Queue
 from slipway_runtime.serve.service import Service
@@ -42,12 +44,21 @@ class Admin:
     async def startupz(self, _: Request) -> Response:
         return PlainTextResponse("ok")
 
-    async def metrics(self, _: Request) -> Response:
-        metrics = self._service.metrics
+    async def metrics(self, request: Request) -> Response:
+        """In Prometheus' text format, or as OpenMetrics where that is asked for."""
+        metrics, loaded = self._service.metrics, self._service.lifecycle.loaded
         metrics.queue_size.set(len(self._queue))
         metrics.queue_tokens.set(self._queue.tokens)
         metrics.ready.set(self._service.lifecycle.stage == "Ready")
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        exposition = Exposition(
+            metrics.registry,
+            generates=None if loaded is None else any(adapter.streams for adapter in loaded.adapters.values()),
+            model=next(iter(self._service.names), ""),
+        )
+        if "application/openmetrics-text" in request.headers.get("accept", ""):
+            text = openmetrics.generate_latest(exposition)  # type: ignore[no-untyped-call]
+            return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
+        return Response(generate_latest(exposition), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     async def status(self, _: Request) -> Response:
         age = self._service.last_request_age

@@ -33,11 +33,12 @@ from slipway_runtime.serve.page import Page
 from slipway_runtime.serve.page import names as page_files
 from slipway_runtime.serve.service import Service
 from slipway_runtime.serve.tokenize import Tokenize
+from slipway_runtime.serve.tracing import Tracing
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Loaded
 
 
-def build(service: Service) -> ASGIApp:
+def build(service: Service, tracing: Tracing | None = None) -> ASGIApp:
     """The whole application."""
     azure = Azure(service.settings.max_inputs)
     huggingface = TaskEndpoint(service, HuggingFace())
@@ -91,7 +92,7 @@ def build(service: Service) -> ASGIApp:
         exception_handlers={HTTPException: _http_error},
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
-    return Observe(app, service.metrics, service.lifecycle)
+    return Observe(app, service.metrics, service.lifecycle, tracing or Tracing(service.settings, service.metrics))
 
 
 class Info:

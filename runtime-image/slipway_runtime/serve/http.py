@@ -60,6 +60,7 @@ class TaskEndpoint:
         headers = headers_of(scope)
         body = await read_body(headers, receive, self._service.max_body_bytes)
         exchange = self._dialect.parse(body, headers, scope.get("path_params", {}))
+        scope["slipway.stages"] = [request.stages for request in exchange.requests]
         for request in exchange.requests:
             request.caller = caller_of(scope)
         gone = asyncio.ensure_future(receive())  # after the body the next message is http.disconnect

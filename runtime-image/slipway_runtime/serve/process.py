@@ -12,7 +12,6 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,13 +26,16 @@ from slipway_runtime.serve import admin, app
 from slipway_runtime.serve.batcher import Batcher
 from slipway_runtime.serve.lifecycle import Lifecycle
 from slipway_runtime.serve.listening import Server, listen
-from slipway_runtime.serve.logs import configure, event, logger
+from slipway_runtime.serve.logs import configure, event, lines, logger
 from slipway_runtime.serve.metrics import Metrics
 from slipway_runtime.serve.model import steps_for
 from slipway_runtime.serve.queue import Queue
 from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.tracing import Tracing
 from slipway_runtime.settings import Settings, SettingsError
 
+LOG_SECONDS = 1.0  # for the last lines, where nobody reads them
+TRACE_SECONDS = 2.0  # for the last spans, where the collector does not answer
 
 def run(env: Mapping[str, str] | None = None) -> int:
     """Serve until SIGTERM; returns the exit code."""
@@ -68,7 +70,7 @@ def run(env: Mapping[str, str] | None = None) -> int:
         event("stopped")
         code = 0
     # Threads that still run a forward or an import must not hold the exit up; everything that had to be said was said.
-    sys.stdout.flush()
+    lines.flush(LOG_SECONDS)
     os._exit(code)
 
 
@@ -80,6 +82,7 @@ def _last_word(settings: Settings, code: int, reason: str, message: str) -> int:
         Path(settings.termination_log).write_bytes(orjson.dumps(word)[:4096])
     except OSError:
         event("the termination message could not be written")
+    lines.flush(LOG_SECONDS)
     return code
 
 
@@ -104,6 +107,9 @@ class Process:
         )
         service = Service(settings, lifecycle, queue, workers, metrics)
         batcher = Batcher(queue, inference, metrics, budget=settings.max_batch_tokens)
+        metrics.running.set_function(lambda: batcher.running)
+        tracing = Tracing(settings, metrics)
+        tracing.start()
         background = [
             asyncio.create_task(lifecycle.run(), name="lifecycle"),
             asyncio.create_task(batcher.run(), name="batcher"),
@@ -115,7 +121,7 @@ class Process:
             ended = background[0].done() and lifecycle.loaded is None and lifecycle.stage != "Draining"
             return "loading has ended without a model" if ended else None
 
-        api = Server(app.build(service), drain_seconds=settings.drain_seconds)
+        api = Server(app.build(service, tracing), drain_seconds=settings.drain_seconds)
         probes = Server(admin.build(service, queue, dead), drain_seconds=1)
         stop = asyncio.Event()
         for sig in (signal.SIGTERM, signal.SIGINT):
@@ -135,3 +141,4 @@ class Process:
         await probes_task
         for task in background:
             task.cancel()
+        await asyncio.to_thread(tracing.stop, TRACE_SECONDS)

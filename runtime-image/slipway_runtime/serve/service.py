@@ -7,7 +7,7 @@ import contextlib
 import functools
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -21,8 +21,9 @@ from slipway_runtime.errors import (
     Overloaded,
 )
 from slipway_runtime.serve.lifecycle import Lifecycle
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.queue import Queue
+from slipway_runtime.serve.metrics import Intervals, Metrics
+from slipway_runtime.serve.queue import Queue, Work
+from slipway_runtime.serve.stages import Stages
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Adapter, Item, Listener, Loaded
 from slipway_runtime.tasks.parameters import convert
@@ -64,6 +65,8 @@ class TaskRequest:
     """Who asks: callers take turns, see queue.py."""
     served_as: str = "-"
     """The adapter that took it, for logs and metrics; never what a caller made up."""
+    stages: Stages = field(default_factory=Stages)
+    """How far it came, for the same."""
 
 
 @dataclass(frozen=True)
@@ -174,7 +177,13 @@ class Service:
         """The parts as they come, then the whole Answer. Raises RequestError, also after parts; CallerGone when `gone`
         is done before the end."""
         parts: asyncio.Queue[Part | None] = asyncio.Queue()
-        answer = asyncio.ensure_future(self.answer(request, lambda i, value: parts.put_nowait(Part(i, value))))
+        intervals = Intervals(self.metrics.inter_token, self._clock)
+
+        def emit(index: int, value: Any) -> None:
+            intervals.token(index)
+            parts.put_nowait(Part(index, value))
+
+        answer = asyncio.ensure_future(self.answer(request, emit))
         for end in (answer, gone):
             end.add_done_callback(lambda _: parts.put_nowait(None))
         try:
@@ -210,26 +219,31 @@ class Service:
         if isinstance(inputs, list) and any(isinstance(one, TokenIds) for one in inputs):
             inputs = await loop.run_in_executor(self._workers, _as_texts, loaded, inputs)
         call = adapter.parse(inputs, convert(parameters, adapter.parameters))
-        started = self._clock()
+        stages = request.stages
+        stages.began = self._clock()
         here = adapter.quick(call)
         items = adapter.preprocess(call) if here else await self.in_worker(adapter.preprocess, call)
-        preprocessed = self._clock()
+        stages.queued = self._clock()
         works = self._queue.put(self._heard(_varied(items, loaded, request), emit), request.caller)
-        tokens = sum(item.length for item in items)
-        self.metrics.input_tokens.labels(adapter.task).inc(tokens)
+        stages.input_tokens = sum(item.length for item in items)
+        stages.room = sum(item.room for item in items)
+        self.metrics.input_tokens.labels(adapter.task).inc(stages.input_tokens)
         try:
             outputs = [await works[0].output] if len(works) == 1 else await asyncio.gather(*(w.output for w in works))
         finally:
             self.metrics.dropped.inc(self._queue.drop(works))
+            _note(stages, works)
         if here:
             value = adapter.postprocess(call, outputs)
         else:
             value = await loop.run_in_executor(self._workers, adapter.postprocess, call, outputs)
+        stages.answered = self._clock()
+        self.metrics.answered(adapter.task, stages, outputs)
         return Answer(
             value,
             adapter.task,
-            tokens,
-            preprocessed - started,
+            stages.input_tokens,
+            stages.queued - stages.began,
             max((work.started - work.since for work in works), default=0.0),
             max((work.ended - work.started for work in works), default=0.0),
             loaded.device,
@@ -299,6 +313,13 @@ def _as_texts(loaded: Loaded, inputs: list[Any]) -> list[Any]:
     return [
         text_of(loaded, one.ids, f"inputs[{i}]") if isinstance(one, TokenIds) else one for i, one in enumerate(inputs)
     ]
+
+
+def _note(stages: Stages, works: Sequence[Work]) -> None:
+    """When its items ran; 0 for what has not begun, or not ended."""
+    stages.started = min((work.started for work in works if work.started), default=0.0)
+    stages.ended = max((work.ended for work in works), default=0.0) if all(work.ended for work in works) else 0.0
+    stages.first_token = min((t for work in works if (t := work.item.listener.first_token)), default=0.0)
 
 
 def told(error: InvalidInput, fields: Mapping[str, str]) -> InvalidInput:

@@ -29,6 +29,8 @@ class Listener:
         self._emit = emit
         self.gone = False
         """Nobody waits for the output any more: a long forward may stop."""
+        self.first_token = 0.0
+        """Where text is written: when its first token was made, by time.monotonic."""
 
     @property
     def wanted(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence as Several
 from dataclasses import dataclass
 from typing import Any
@@ -69,6 +70,8 @@ class Sequence:
         except InferenceFailed as error:
             self._failed = error
             return None
+        if not self._tokens:
+            self._listener.first_token = time.monotonic()
         top = self._top(logprobs)
         special = chosen in self._vocabulary.special
         word = self._words.alone(chosen) if special else ""
