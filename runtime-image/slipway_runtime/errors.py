@@ -5,6 +5,11 @@
     ├── InvalidInput            the caller can mend it: names the field
     ├── BodyTooLarge            more bytes or items than the limits allow
     ├── UnsupportedEncoding     a compressed body
+    ├── Unauthorized            no token of this endpoint's
+    ├── MalformedRequest        no HTTP
+    ├── UrlTooLong              a longer URL than is read
+    ├── HeadersTooLarge         more headers than are read
+    ├── TooSlow                 the request did not arrive in its time
     ├── NotFound                a task or model that is not served here
     ├── Overloaded              the queue is full
     ├── ModelLoading            held as long as allowed, still loading
@@ -30,6 +35,7 @@ REASON_CODES = {
     "UnsafeFormat": 68,
     "ModelCorrupt": 68,
     "NoSpace": 69,
+    "ForwardFailed": 1,
 }
 
 
@@ -75,6 +81,40 @@ class UnsupportedEncoding(RequestError):
     """The body is compressed or not of a media type that is read here."""
 
     kind = "validation"
+
+
+class Unauthorized(RequestError):
+    """The request has no token, or none that is valid here; `given`: it has one."""
+
+    kind = "unauthorized"
+
+    def __init__(self, message: str, *, given: bool) -> None:
+        super().__init__(message)
+        self.given = given
+
+
+class MalformedRequest(RequestError):
+    """What came is no HTTP request."""
+
+    kind = "validation"
+
+
+class UrlTooLong(RequestError):
+    """The request's target is longer than what is read."""
+
+    kind = "validation"
+
+
+class HeadersTooLarge(RequestError):
+    """More bytes of headers, or more headers, than are read."""
+
+    kind = "validation"
+
+
+class TooSlow(RequestError):
+    """The request's headers or its body did not arrive in the time that they have."""
+
+    kind = "timeout"
 
 
 class NotFound(RequestError):

@@ -71,6 +71,35 @@ class Settings:
     http_port: int = _of("SLIPWAY_HTTP_PORT", 8080, "the API", ge=0, le=65535)
     admin_port: int = _of("SLIPWAY_ADMIN_PORT", 9090, "probes, metrics, status; on no Service", ge=0, le=65535)
 
+    api_tokens_dir: str = _of(
+        "SLIPWAY_API_TOKENS_DIR",
+        "",
+        "folder of tokens, one per file, one of which every request must have (401), probes apart; read anew every "
+        "second; missing or empty: all are refused. Not set: no tokens are asked for",
+    )
+    max_connections: int = _of(
+        "SLIPWAY_MAX_CONNECTIONS", 1024, "memory and handles: open connections per port (429)", ge=1, le=65536
+    )
+    max_header_bytes: int = _of(
+        "SLIPWAY_MAX_HEADER_BYTES", 64 * 1024, "memory, against huge headers (431)", ge=1024, le=1024**2
+    )
+    header_seconds: float = _of(
+        "SLIPWAY_HEADER_SECONDS", 10.0, "connections, from callers who send headers slowly (408)", ge=0.1, le=3600
+    )
+    body_seconds: float = _of(
+        "SLIPWAY_BODY_SECONDS",
+        30.0,
+        "the same for bodies (408), with as much more as what has arrived takes at SLIPWAY_BODY_BYTES_PER_SECOND",
+        ge=0.1,
+        le=3600,
+    )
+    body_bytes_per_second: int = _of(
+        "SLIPWAY_BODY_BYTES_PER_SECOND", 16 * 1024, "how slow a line may be", ge=1, le=1024**3
+    )
+    write_seconds: float = _of(
+        "SLIPWAY_WRITE_SECONDS", 30.0, "memory, from callers who do not read: then cut off", ge=0.1, le=3600
+    )
+
     max_body_bytes: int = _of("SLIPWAY_MAX_BODY_BYTES", 2 * 1024**2, "memory, against huge bodies (413)", ge=1024)
     max_media_bytes: int = _of(
         "SLIPWAY_MAX_MEDIA_BYTES", 32 * 1024**2, "the same where a task takes images or sound (413)", ge=1024
@@ -101,6 +130,14 @@ class Settings:
     )
     request_timeout_seconds: float = _of(
         "SLIPWAY_REQUEST_TIMEOUT_SECONDS", 120.0, "callers from waiting for ever (504)", ge=0.1, le=86400
+    )
+    forward_timeout_seconds: float = _of(
+        "SLIPWAY_FORWARD_TIMEOUT_SECONDS",
+        0.0,
+        "callers from a model that hangs: a forward (where text is written: a step) that lasts longer makes the pod "
+        "unready, twice as long not live; 0: as long as a request may last",
+        ge=0,
+        le=86400,
     )
     unready_seconds: float = _of(
         "SLIPWAY_UNREADY_SECONDS", 2.0, "requests on their way: still accepted this long after SIGTERM", ge=0, le=300

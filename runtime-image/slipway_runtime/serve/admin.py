@@ -1,8 +1,9 @@
 """The admin port: /livez /readyz /startupz /metrics /status. On no Service; a NetworkPolicy admits the operator and
 scrapers.
 
-Live: the loop answers and its background work runs. Ready: a forward has worked, until SIGTERM. Started: the process
-answers. A full queue or a failed load never makes the process not live: a restart would mend neither.
+Live: the loop answers, its background work runs, and forwards have not hung or failed for long (watchdog.py). Ready: a
+forward has worked and they still do, until SIGTERM. Started: the process answers. A full queue or a failed load never
+makes the process not live: a restart would mend neither.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from slipway_runtime.serve.dashboards import Exposition
 from slipway_runtime.serve.lifecycle import describe
 from slipway_runtime.serve.queue import Queue
 from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.tokens import Tokens
 
 
 class Admin:
     """The handlers; `dead` returns why background work has ended, or None."""
 
-    def __init__(self, service: Service, queue: Queue, dead: Callable[[], str | None]) -> None:
+    def __init__(self, service: Service, queue: Queue, dead: Callable[[], str | None], tokens: Tokens | None) -> None:
         self._service = service
         self._queue = queue
         self._dead = dead
+        self._tokens = tokens
 
     async def livez(self, _: Request) -> Response:
         why = self._dead()
@@ -67,13 +70,14 @@ class Admin:
             "inFlight": self._service.in_flight,
             "queued": len(self._queue),
             "lastRequestAge": round(age, 1) if age is not None else None,
+            "apiTokens": {"accepted": self._tokens.count, "problem": self._tokens.problem} if self._tokens else None,
         }
         return Response(orjson.dumps(content), media_type="application/json")
 
 
-def build(service: Service, queue: Queue, dead: Callable[[], str | None]) -> Starlette:
+def build(service: Service, queue: Queue, dead: Callable[[], str | None], tokens: Tokens | None = None) -> Starlette:
     """The admin application."""
-    admin = Admin(service, queue, dead)
+    admin = Admin(service, queue, dead, tokens)
     return Starlette(
         routes=[
             Route("/livez", admin.livez),

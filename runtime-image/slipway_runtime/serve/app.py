@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway_runtime import __version__
 from slipway_runtime.cpu import threads
+from slipway_runtime.serve.auth import Authentication
 from slipway_runtime.serve.dialects.azure import Azure
 from slipway_runtime.serve.dialects.dispatch import Dispatch
 from slipway_runtime.serve.dialects.huggingface import HuggingFace
@@ -33,13 +34,14 @@ from slipway_runtime.serve.page import Page
 from slipway_runtime.serve.page import names as page_files
 from slipway_runtime.serve.service import Service
 from slipway_runtime.serve.tokenize import Tokenize
+from slipway_runtime.serve.tokens import Tokens
 from slipway_runtime.serve.tracing import Tracing
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Loaded
 
 
-def build(service: Service, tracing: Tracing | None = None) -> ASGIApp:
-    """The whole application."""
+def build(service: Service, tokens: Tokens | None = None, tracing: Tracing | None = None) -> ASGIApp:
+    """The whole application; `tokens`: of which every request must have one, probes apart."""
     azure = Azure(service.settings.max_inputs)
     huggingface = TaskEndpoint(service, HuggingFace())
     root = TaskEndpoint(service, Dispatch(HuggingFace(data=True), {"input_data": azure}))
@@ -92,7 +94,8 @@ def build(service: Service, tracing: Tracing | None = None) -> ASGIApp:
         exception_handlers={HTTPException: _http_error},
     )
     app.router.redirect_slashes = False  # a redirected POST loses its body in many clients
-    return Observe(app, service.metrics, service.lifecycle, tracing or Tracing(service.settings, service.metrics))
+    guarded = Authentication(app, tokens) if tokens is not None else app
+    return Observe(guarded, service.metrics, service.lifecycle, tracing or Tracing(service.settings, service.metrics))
 
 
 class Info:

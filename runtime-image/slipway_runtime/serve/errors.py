@@ -10,6 +10,11 @@ _STATUS: dict[type[e.RequestError], int] = {
     e.InvalidInput: 422,
     e.BodyTooLarge: 413,
     e.UnsupportedEncoding: 415,
+    e.Unauthorized: 401,
+    e.MalformedRequest: 400,
+    e.UrlTooLong: 414,
+    e.HeadersTooLarge: 431,
+    e.TooSlow: 408,
     e.NotFound: 404,
     e.Overloaded: 429,
     e.ModelLoading: 503,
@@ -33,3 +38,12 @@ def retry_after(error: e.RequestError) -> int | None:
     else:
         return None
     return max(1, math.ceil(seconds))
+
+
+def headers_for(error: e.RequestError) -> list[tuple[str, str]]:
+    """What every format's answer has beside its body."""
+    after = retry_after(error)
+    found = [("retry-after", str(after))] if after is not None else []
+    if isinstance(error, e.Unauthorized):  # RFC 6750, section 3
+        found.append(("www-authenticate", 'Bearer error="invalid_token"' if error.given else "Bearer"))
+    return found

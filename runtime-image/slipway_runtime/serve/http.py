@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from starlette.types import Message, Receive, Scope, Send
 
-from slipway_runtime.errors import BodyTooLarge, ModelUnavailable, RequestError, UnsupportedEncoding
+from slipway_runtime.errors import BodyTooLarge, ModelUnavailable, RequestError, TooSlow, UnsupportedEncoding
 from slipway_runtime.serve import sse
 from slipway_runtime.serve.dialects import Dialect, Events
-from slipway_runtime.serve.errors import retry_after, status_of
+from slipway_runtime.serve.errors import headers_for, status_of
 from slipway_runtime.serve.logs import logger
 from slipway_runtime.serve.service import Answer, CallerGone, Service, TaskRequest
+from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Media
 
 T = TypeVar("T")
@@ -28,6 +30,7 @@ class TaskEndpoint:
     def __init__(self, service: Service, dialect: Dialect) -> None:
         self._service = service
         self._dialect = dialect
+        self._body_time = BodyTime.of(service.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["slipway.dialect"] = self._dialect.name
@@ -58,7 +61,7 @@ class TaskEndpoint:
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
-        body = await read_body(headers, receive, self._service.max_body_bytes)
+        body = await read_body(headers, receive, self._service.max_body_bytes, self._body_time)
         exchange = self._dialect.parse(body, headers, scope.get("path_params", {}))
         scope["slipway.stages"] = [request.stages for request in exchange.requests]
         for request in exchange.requests:
@@ -79,6 +82,8 @@ class TaskEndpoint:
             await asyncio.gather(gone, return_exceptions=True)
 
     async def _answers(self, requests: Sequence[TaskRequest]) -> list[Answer]:
+        if len(requests) == 1:
+            return [await self._service.answer(requests[0])]
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._service.answer(request)) for request in requests]
@@ -114,25 +119,26 @@ class TaskEndpoint:
             scope["slipway.code"] = status
             await send({"type": "http.response.body", "body": sse.event(body)})
             return
-        after = retry_after(error)
-        extra = [*self._dialect.error_headers(error), *([("retry-after", str(after))] if after is not None else [])]
-        if isinstance(error, BodyTooLarge):
-            extra.append(("connection", "close"))  # the rest of the body is not read
-        await send_body(send, status, body, extra)
+        await send_body(send, status, body, [*headers_for(error), *self._dialect.error_headers(error)])
 
 
 async def _unless_gone(work: Awaitable[T], gone: asyncio.Future[Any]) -> T:
     """The result of `work`, cancelled when the caller goes."""
     task = asyncio.ensure_future(work)
+
+    def cancel(_: asyncio.Future[Any]) -> None:
+        task.cancel()
+
+    gone.add_done_callback(cancel)
     try:
-        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise CallerGone
+        return await task
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if gone.done() and not (current is not None and current.cancelling()):
+            raise CallerGone from None
+        raise
     finally:
-        if not task.done():
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        gone.remove_done_callback(cancel)
 
 
 class Silence:
@@ -174,25 +180,51 @@ def headers_of(scope: Scope) -> Mapping[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
 
 
-async def read_body(headers: Mapping[str, str], receive: Receive, limit: int) -> bytes:
-    """The whole body, refused by its announced length if possible, else as soon as it exceeds `limit` bytes."""
-    if headers.get("content-encoding", "identity") != "identity":
+@dataclass(frozen=True)
+class BodyTime:
+    """How long a body may take: `seconds`, and as much more as what has arrived takes at `bytes_per_second`."""
+
+    seconds: float
+    bytes_per_second: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> BodyTime:
+        return cls(settings.body_seconds, settings.body_bytes_per_second)
+
+
+async def read_body(headers: Mapping[str, str], receive: Receive, limit: int, time_allowed: BodyTime) -> bytes:
+    """The whole body, refused by its announced length if possible, else as soon as it exceeds `limit` bytes.
+
+    Raises RequestError, and CallerGone.
+    """
+    if headers.get("content-encoding", "identity").strip().lower() not in ("identity", ""):
         raise UnsupportedEncoding("compressed bodies are not read here; send the body without Content-Encoding")
     announced = headers.get("content-length", "")
     if announced.isdigit() and int(announced) > limit:
         raise BodyTooLarge(f"the body has {int(announced)} bytes, at most {limit} are allowed; send several requests")
-    chunks, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise CallerGone
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise BodyTooLarge(f"the body has more than {limit} bytes; send several requests")
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+    chunks: list[bytes] = []
+    size = 0
+    started = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(time_allowed.seconds) as time:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise CallerGone
+                chunk = message.get("body", b"")
+                size += len(chunk)
+                if size > limit:
+                    raise BodyTooLarge(f"the body has more than {limit} bytes; send several requests")
+                chunks.append(chunk)
+                if not message.get("more_body", False):
+                    return b"".join(chunks)
+                time.reschedule(started + time_allowed.seconds + size / time_allowed.bytes_per_second)
+    except TimeoutError:
+        took = asyncio.get_running_loop().time() - started
+        raise TooSlow(
+            f"{size} bytes of the body arrived in {took:.0f} s; a body has {time_allowed.seconds:g} s, and more only "
+            f"where it comes with {time_allowed.bytes_per_second} bytes/s"
+        ) from None
 
 
 async def send_body(

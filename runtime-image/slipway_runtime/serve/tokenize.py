@@ -35,7 +35,7 @@ class Tokenize(TaskEndpoint):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = headers_of(scope)
-        body = await read_body(headers, receive, self._service.settings.max_body_bytes)
+        body = await read_body(headers, receive, self._service.settings.max_body_bytes, self._body_time)
         shape = '{"messages": […]}' if self._chat else '{"inputs": …}'
         data = json_object(body, headers, shape)
         if self._chat:

@@ -44,6 +44,7 @@ _SHAPE = '{"input_data": {"columns": […], "index": […], "data": [[…], …]
 _KEYS = ("input_data", "inputs", "data")
 _CODES = {
     "validation": "BadArgument",
+    "unauthorized": "Unauthorized",
     "not_found": "NotFound",
     "overloaded": "TooManyRequests",
     "loading": "ServiceUnavailable",

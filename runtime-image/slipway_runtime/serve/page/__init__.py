@@ -7,9 +7,10 @@ styles from here alone, no inline code, pictures and sound that the page itself 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import msgspec
 import orjson
@@ -101,5 +102,11 @@ def _content(name: str) -> bytes:
     return (_FOLDER / name).read_bytes()
 
 
-def _file(name: str) -> Response:
-    return Response(_content(name), media_type=_TYPES[Path(name).suffix], headers=HEADERS)
+def shell(path: str, status: int, headers: Mapping[str, str]) -> Response | None:
+    """The page on this path, without anything of the model: what a browser without a token gets to ask for one."""
+    name = {"/": "index.html", "/docs": "docs.html"}.get(path)
+    return _file(name, status, headers) if name else None
+
+
+def _file(name: str, status: int = 200, headers: Mapping[str, str] = MappingProxyType({})) -> Response:
+    return Response(_content(name), status, {**HEADERS, **headers}, media_type=_TYPES[Path(name).suffix])

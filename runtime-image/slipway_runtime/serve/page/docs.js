@@ -1,5 +1,5 @@
 // The OpenAPI document, to read: routes by format, their bodies, answers and errors.
-import { call } from "./api.js";
+import { call, useToken } from "./api.js";
 import { byId, el } from "./dom.js";
 
 let named = {};
@@ -64,4 +64,16 @@ async function start() {
     el("section", { className: "card" }, el("h2", {}, tag), ...operations)));
 }
 
-start().catch((error) => byId("groups").replaceChildren(el("p", { className: "error" }, error.message)));
+function failed(error) {
+  byId("groups").replaceChildren(el("p", { className: "error" }, error.message));
+  byId("token-form").hidden = error.status !== 401;
+}
+
+byId("token-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  useToken(byId("token").value);
+  byId("token").value = "";
+  byId("token-form").hidden = true;
+  start().catch(failed);
+});
+start().catch(failed);

@@ -61,7 +61,16 @@ class OpenAI(Dialect):
         match error:
             case e.InvalidInput():
                 param = error.field
-            case e.BodyTooLarge() | e.UnsupportedEncoding():
+            case e.Unauthorized():
+                code = "invalid_api_key"
+            case (
+                e.BodyTooLarge()
+                | e.UnsupportedEncoding()
+                | e.MalformedRequest()
+                | e.UrlTooLong()
+                | e.HeadersTooLarge()
+                | e.TooSlow()
+            ):
                 pass
             case e.NotFound():
                 param, code = ("model", "model_not_found") if error.what == "model" else (None, "task_not_supported")
