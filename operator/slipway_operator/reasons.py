@@ -208,6 +208,12 @@ NO_SPACE = Reason(
     cause="the node's disk or the volume is full",
     clears="at the runtime's next try after space is freed",
 )
+FORWARD_FAILED = Reason(
+    name="ForwardFailed",
+    message="{detail}",
+    cause="a model that answered before hangs, or fails whatever it is given: a GPU, its driver or memory",
+    clears="when a forward works again; else the kubelet restarts the container",
+)
 TASK_NOT_SUPPORTED = Reason(
     name="TaskNotSupported",
     condition="SpecValid",
@@ -234,6 +240,7 @@ BY_RUNTIME_REASON = {
         UNSAFE_FORMAT,
         MODEL_CORRUPT,
         NO_SPACE,
+        FORWARD_FAILED,
         TASK_NOT_SUPPORTED,
         BAD_CONFIGURATION,
     )

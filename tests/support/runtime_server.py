@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,10 +106,12 @@ def free_ports(count: int) -> list[int]:
 
 
 @contextmanager
-def serving(folder: Path, warm: bool = False, /, **variables: str) -> Iterator[RuntimeServer]:
+def serving(
+    folder: Path, warm: bool = False, /, *, prepare: Callable[[], None] | None = None, **variables: str
+) -> Iterator[RuntimeServer]:
     """Start with `variables` over defaults that suit tests; end it afterwards. Its cache and log lie in `folder`.
 
-    `warm`: forked from a process that has imported torch, see warm_process.py.
+    `warm`: forked from a process that has imported torch, see warm_process.py; `prepare` too.
     """
     folder.mkdir(parents=True, exist_ok=True)
     http_port, admin_port = free_ports(2)
@@ -127,7 +129,7 @@ def serving(folder: Path, warm: bool = False, /, **variables: str) -> Iterator[R
         "SLIPWAY_RETRY_SECONDS": "0.2",
         "SLIPWAY_RETRY_MAX_SECONDS": "0.5",
     } | variables
-    process = WarmProcess(env, log) if warm else _cold(env, log)
+    process = WarmProcess(env, log, prepare) if warm else _cold(env, log)
     server = RuntimeServer(process, http_port, admin_port, log, time.monotonic())
     try:
         server.wait_for_port()

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from functools import cache
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -27,7 +28,7 @@ def _forks() -> ForkServerContext:
     return context
 
 
-def _serve(env: dict[str, str], log: str) -> None:
+def _serve(env: dict[str, str], log: str, prepare: Callable[[], None] | None) -> None:
     """In the child: become what `python -m slipway_runtime serve` is."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -37,14 +38,17 @@ def _serve(env: dict[str, str], log: str) -> None:
     os.environ.update(env)
     from slipway_runtime.__main__ import main
 
+    if prepare is not None:
+        prepare()
     os._exit(main(["serve"]))
 
 
 class WarmProcess:
-    """The part of subprocess.Popen that tests use."""
+    """The part of subprocess.Popen that tests use. `prepare`: a function of a module, called in the process first; it
+    breaks what no test can break from outside, such as a forward."""
 
-    def __init__(self, env: dict[str, str], log: Path) -> None:
-        self._process: BaseProcess = _forks().Process(target=_serve, args=(env, str(log)))
+    def __init__(self, env: dict[str, str], log: Path, prepare: Callable[[], None] | None = None) -> None:
+        self._process: BaseProcess = _forks().Process(target=_serve, args=(env, str(log), prepare))
         self._process.start()
 
     @property

@@ -108,6 +108,17 @@ class Lifecycle:
                 event("the token file changed, trying again")
                 return
 
+    async def suspend(self, fault: ModelFault, retry_in: float) -> None:
+        """A loaded model does not answer any more: unready until `resume`. Again: what has changed since."""
+        self.fault, self._retry_at = fault, self._clock() + retry_in
+        if self._stage != "Failed":
+            await self._enter("Failed")
+
+    async def resume(self) -> None:
+        """It answers again."""
+        self.fault = None
+        await self._enter("Ready")
+
     async def drain(self) -> None:
         """Unready from now on."""
         self._stage = "Draining"

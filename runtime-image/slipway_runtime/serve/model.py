@@ -21,7 +21,7 @@ from slipway_runtime.serve.batcher import run_batch
 from slipway_runtime.serve.lifecycle import Steps
 from slipway_runtime.serve.logs import event
 from slipway_runtime.settings import Settings
-from slipway_runtime.tasks.adapter import Limits, Loaded
+from slipway_runtime.tasks.adapter import Adapter, Item, Limits, Loaded
 from slipway_runtime.tasks.detect import choose_task
 from slipway_runtime.tasks.table import TASKS
 
@@ -69,10 +69,7 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
     def warm_up_now(loaded: Loaded) -> None:
         for name in ("", *(loaded.variants.names if loaded.variants else ())):
             for adapter in loaded.adapters.values():
-                items = adapter.warmup()
-                if loaded.variants is not None:
-                    items = [replace(item, forward=loaded.variants.forward(name, item.forward)) for item in items]
-                if any(isinstance(outcome, Exception) for outcome in run_batch(items)):
+                if any(isinstance(outcome, Exception) for outcome in run_batch(_warm_items(loaded, adapter, name))):
                     what = f"{settings.model_name}{f' with the adapter {name}' if name else ''}"
                     raise ModelFault("ModelCorrupt", f"{what}: a first forward failed; the log has the place", "model")
 
@@ -87,6 +84,23 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
         return await asyncio.wrap_future(_in_thread(lambda: fetch_now(progress), "fetch"))
 
     return Steps(fetch_in_thread, load, warm_up, lambda: fingerprint(settings.token_file))
+
+
+def self_check(loaded: Loaded | None) -> None:
+    """A small forward of the default task, in the inference thread. Raises what it raises."""
+    if loaded is None:
+        return
+    items = _warm_items(loaded, loaded.adapters[loaded.task], "")
+    for output in items[0].forward(items):
+        if isinstance(output, Exception):
+            raise output
+
+
+def _warm_items(loaded: Loaded, adapter: Adapter, variant: str) -> list[Item]:
+    items = adapter.warmup()
+    if loaded.variants is None:
+        return items
+    return [replace(item, forward=loaded.variants.forward(variant, item.forward)) for item in items]
 
 
 def _import() -> None:
