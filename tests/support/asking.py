@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.folder import open_folder
 from slipway_runtime.serve.batcher import run_batch
-from slipway_runtime.tasks.adapter import Limits, Loaded
+from slipway_runtime.tasks.adapter import Item, Limits, Loaded
 from slipway_runtime.tasks.detect import choose_task
 from slipway_runtime.tasks.parameters import convert
 from slipway_runtime.tasks.table import TASKS
@@ -33,12 +34,18 @@ def ask(loaded: Loaded, inputs: Any, task: str = "", **parameters: Any) -> Any:
     adapter = loaded.adapters[task or loaded.task]
     call = adapter.parse(inputs, convert(parameters, adapter.parameters))
     items = adapter.preprocess(call)
-    outputs: list[Any] = [None] * len(items)
-    for forward in dict.fromkeys(item.forward for item in items):  # as the queue: only equal forwards share a batch
-        places = [i for i, item in enumerate(items) if item.forward == forward]
-        for place, output in zip(places, run_batch([items[i] for i in places]), strict=True):
-            outputs[place] = output
+    outputs = run_items(items)
     for output in outputs:
         if isinstance(output, Exception):
             raise output
     return adapter.postprocess(call, outputs)
+
+
+def run_items(items: Sequence[Item]) -> list[Any]:
+    """Outputs in order. As from the queue: only items of equal forwards share a batch."""
+    outputs: list[Any] = [None] * len(items)
+    for forward in dict.fromkeys(item.forward for item in items):
+        places = [i for i, item in enumerate(items) if item.forward == forward]
+        for place, output in zip(places, run_batch([items[i] for i in places]), strict=True):
+            outputs[place] = output
+    return outputs

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from slipway_runtime.artifacts import AdapterFiles
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.tasks.adapter import Forward, Item, Loaded
+from slipway_runtime.tasks.adapter import Continuous, Feed, Forward, Item, Loaded
 
 _PREFIX = "base_model.model."
 _LORA = re.compile(r"(?P<module>.+)\.lora_(?:(?P<part>A|B)\.weight|embedding_(?P<embedding>A|B))")
@@ -50,6 +50,18 @@ class Switched:
         return self.inner(items)
 
 
+@dataclass(frozen=True)
+class SwitchedContinuous(Switched):
+    """The same of a continuous forward: while it runs, its adapter is on."""
+
+    inner: Continuous
+
+    def run(self, items: Sequence[Item], feed: Feed) -> None:
+        """See tasks/adapter.py's Continuous."""
+        self.variants.switch(self.name)
+        self.inner.run(items, feed)
+
+
 class LoraVariants:
     """The adapters of one model; hashed and compared by identity."""
 
@@ -65,6 +77,8 @@ class LoraVariants:
         return tuple(self._internal)
 
     def forward(self, name: str, inner: Forward) -> Forward:
+        if isinstance(inner, Continuous):
+            return SwitchedContinuous(self, name, inner)
         return Switched(self, name, inner)
 
     def switch(self, name: str) -> None:

@@ -19,7 +19,7 @@ from slipway_runtime.tasks.adapter import Limits, Listener, Loaded
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.parameters import convert
 
-from tests.support.asking import ask, load
+from tests.support.asking import ask, load, run_items
 from tests.support.tiny import multimodal
 
 transformers: Any = importlib.import_module("transformers")  # half typed
@@ -120,7 +120,7 @@ def test_requests_of_all_kinds_together_are_answered_as_alone(model: tuple[Path,
     asked = [chat(), chat(CODED[0]), "the film", chat(*CODED), chat(text="a dog and a cat of the big red house ?")]
     parameters = convert({"max_new_tokens": 6}, adapter.parameters)
     items = [item for inputs in asked for item in adapter.preprocess(adapter.parse(inputs, parameters))]
-    together = run_batch(items)
+    together = run_items(items)
     for inputs, answer in zip(asked, together, strict=True):
         assert answer.text == said(loaded, inputs, max_new_tokens=6).text
 

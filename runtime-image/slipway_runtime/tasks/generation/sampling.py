@@ -51,13 +51,22 @@ class Chooser:
     """One answer's choices. Its draws depend on its seed alone, whatever runs beside it."""
 
     def __init__(self, sampling: Sampling, prompt: list[int], ends: frozenset[int]) -> None:
-        self._sampling = sampling
+        s = self._sampling = sampling
         self._ids = list(prompt)
         self._ends = ends
         self._counts: Counter[int] = Counter()
-        self._random = torch.Generator().manual_seed(sampling.seed % _SEEDS)
+        self._random = torch.Generator().manual_seed(sampling.seed % _SEEDS) if sampling.sample else None
         self._warpers = _warpers(sampling)
+        self._repetition = s.repetition_penalty if s.repetition_penalty != 1.0 else None
         self._matcher = sampling.grammar.matcher() if sampling.grammar is not None else None
+        self._adjusts = bool(
+            s.logit_bias or self._repetition or s.frequency_penalty or s.presence_penalty or s.min_new_tokens
+        )
+
+    @property
+    def takes_the_likeliest(self) -> bool:
+        """Nothing moves the model's logits and nothing is drawn: `choose` need not be asked."""
+        return not self._sampling.sample and not self._adjusts and self._matcher is None
 
     @property
     def grammar_ended(self) -> bool:
@@ -65,10 +74,9 @@ class Chooser:
         return self._matcher is not None and self._matcher.ended
 
     def choose(self, logits: torch.Tensor) -> int:
-        """`logits` [vocabulary], float32, not changed."""
-        s = self._sampling
-        scores = self._adjusted(logits)
-        if not s.sample:
+        """`logits` [vocabulary], float32, not changed. Raises InferenceFailed."""
+        scores = self._adjusted(logits.clone()) if self._adjusts or self._matcher is not None else logits
+        if not self._sampling.sample:
             return self._taken(int(scores.argmax()))
         rows = scores[None]
         ids = torch.tensor([self._ids], device=scores.device)
@@ -85,14 +93,14 @@ class Chooser:
             self._matcher.take(token)
         return token
 
-    def _adjusted(self, logits: torch.Tensor) -> torch.Tensor:
+    def _adjusted(self, scores: torch.Tensor) -> torch.Tensor:
+        """`scores` is changed."""
         s = self._sampling
-        scores = logits.clone()
         if s.logit_bias:
             places = torch.tensor([token for token, _ in s.logit_bias], device=scores.device)
             scores[places] += torch.tensor([bias for _, bias in s.logit_bias], device=scores.device)
-        if s.repetition_penalty is not None and s.repetition_penalty != 1.0:
-            penalty = RepetitionPenaltyLogitsProcessor(s.repetition_penalty)
+        if self._repetition is not None:
+            penalty = RepetitionPenaltyLogitsProcessor(self._repetition)
             scores = penalty(torch.tensor([self._ids], device=scores.device), scores[None])[0]
         if self._counts and (s.frequency_penalty or s.presence_penalty):
             places = torch.tensor(list(self._counts), device=scores.device)

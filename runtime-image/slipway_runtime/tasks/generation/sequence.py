@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from collections.abc import Sequence as Several
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from slipway_runtime.tasks.generation.detokenizer import Detokenizer
 from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.sampling import Chooser
 from slipway_runtime.tasks.generation.stopping import StopStrings
+
+logger = logging.getLogger("slipway_runtime")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Vocabulary:
 
 
 class Sequence:
-    """`step` until `done`, then `result`."""
+    """`advance` all of a batch until they are `done`, then `result`."""
 
     def __init__(
         self, prompt: Prompt, vocabulary: Vocabulary, listener: Listener, *, before: Several[int] | None = None
@@ -60,19 +64,36 @@ class Sequence:
         """No more steps: it ended, failed, or its caller has gone."""
         return self._finish is not None or self._failed is not None or self._listener.gone
 
-    def step(self, logits: torch.Tensor, logprobs: torch.Tensor) -> int | None:
-        """Choose a token from the model's logits and log probabilities [vocabulary], and give its text out.
+    @property
+    def failed(self) -> bool:
+        """Whether its result is an error."""
+        return self._failed is not None
 
-        None where it failed.
-        """
-        try:
-            chosen = self._chooser.choose(logits)
-        except InferenceFailed as error:
-            self._failed = error
-            return None
+    @property
+    def last(self) -> int:
+        """The token that was taken last."""
+        return self._tokens[-1].id
+
+    def fail(self, error: Exception) -> None:
+        """End it; `error` is its result."""
+        self._failed = error
+
+    @property
+    def takes_the_likeliest(self) -> bool:
+        """Whether its next token is the likeliest, whatever came before."""
+        return self._chooser.takes_the_likeliest
+
+    def choose(self, logits: torch.Tensor) -> int:
+        """The next token, from the model's logits [vocabulary]. Raises InferenceFailed."""
+        return self._chooser.choose(logits)
+
+    def take(self, chosen: int, logits: torch.Tensor, total: float, logprob: float) -> None:
+        """Add a token and give its text out. `total`: log of the sum of the exponentials of `logits`."""
+        if not math.isfinite(logprob):
+            raise InferenceFailed("the model's output is not a number; its weights may not suit this precision")
         if not self._tokens:
             self._listener.first_token = time.monotonic()
-        top = self._top(logprobs)
+        top = self._top(logits, total)
         special = chosen in self._vocabulary.special
         word = self._words.alone(chosen) if special else ""
         new = "" if chosen in self._vocabulary.ends else self._words.add(chosen)
@@ -80,7 +101,7 @@ class Sequence:
         token = Token(
             id=chosen,
             text=self._release(),
-            logprob=float(logprobs[chosen]),
+            logprob=logprob,
             special=special,
             top=top,
             last=self._finish is not None,
@@ -90,7 +111,6 @@ class Sequence:
         if self._listener.wanted:
             self._listener.emit(token)
             self.emitted = True
-        return chosen
 
     def result(self) -> Generated | Exception:
         """The whole answer; where it was broken off, as far as it came."""
@@ -129,12 +149,48 @@ class Sequence:
         new, self._released = text[self._released :], max(self._released, len(text))
         return new
 
-    def _top(self, logprobs: torch.Tensor) -> tuple[Token, ...]:
+    def _top(self, logits: torch.Tensor, total: float) -> tuple[Token, ...]:
         if not self._prompt.top_n_tokens:
             return ()
-        values, ids = logprobs.topk(min(self._prompt.top_n_tokens, len(logprobs)))
-        return tuple(self._alone(token, value) for token, value in zip(ids.tolist(), values.tolist(), strict=True))
+        values, ids = logits.topk(min(self._prompt.top_n_tokens, len(logits)))
+        logprobs = (value - total for value in values.tolist())
+        return tuple(self._alone(token, logprob) for token, logprob in zip(ids.tolist(), logprobs, strict=True))
 
     def _alone(self, token: int, logprob: float) -> Token:
         text = self._words.alone(token)
         return Token(token, text, logprob, special=token in self._vocabulary.special, piece=text)
+
+
+def advance(sequences: Several[Sequence], logits: torch.Tensor) -> None:
+    """One step: each takes its next token from its row of the model's logits [rows, vocabulary].
+
+    What is needed of all rows is found for all at once: a Python step per row costs more than these.
+    """
+    logits = logits.float()
+    best, ids = logits.max(-1)
+    totals = logits.logsumexp(-1)
+    tokens: list[int] = ids.tolist()
+    own = False
+    for row, sequence in enumerate(sequences):
+        if not sequence.takes_the_likeliest:
+            own = True
+            try:
+                tokens[row] = sequence.choose(logits[row])
+            except Exception as error:
+                sequence.fail(inference_failed(error))
+    if own:
+        best = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
+    for row, (total, logprob) in enumerate(torch.stack((totals, best - totals), 1).tolist()):
+        if not sequences[row].failed:
+            try:
+                sequences[row].take(tokens[row], logits[row], total, logprob)
+            except Exception as error:
+                sequences[row].fail(inference_failed(error))
+
+
+def inference_failed(error: Exception) -> InferenceFailed:
+    """What a caller is told of it."""
+    if isinstance(error, InferenceFailed):
+        return error
+    logger.error("an answer failed", exc_info=error)
+    return InferenceFailed(f"the model failed on this input ({type(error).__name__})")

@@ -1,0 +1,58 @@
+"""How much memory this container may still take, from its cgroup (v1 and v2). See cpu.py for the processors.
+
+Libraries look at the machine's memory; in a pod with a limit of 4 GB on a host with 256 that ends with the kernel
+killing it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+CGROUPS = Path("/sys/fs/cgroup")
+MEMINFO = Path("/proc/meminfo")
+
+
+def left(root: Path = CGROUPS, meminfo: Path = MEMINFO) -> int | None:
+    """Bytes until the cgroup's limit or the machine's end, whichever is nearer. None where neither can be read."""
+    known = [bytes_ for bytes_ in (_of_cgroup(root), _of_machine(meminfo)) if bytes_ is not None]
+    return min(known, default=None)
+
+
+def _of_cgroup(root: Path) -> int | None:
+    """v2: `memory.max` ("max": no limit), `memory.current`, `memory.stat`. v1: the same in `memory/`, by other names.
+
+    Files in the page cache count as used until the kernel needs the room; those not in use lately are left out, as
+    kubelet's working set does.
+    """
+    for folder, limit_name, usage_name, cached in (
+        (root, "memory.max", "memory.current", "inactive_file"),
+        (root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit, usage = _number(folder / limit_name), _number(folder / usage_name)
+        if limit is not None and usage is not None:
+            return max(0, limit - usage + _field(folder / "memory.stat", cached))
+    return None
+
+
+def _of_machine(meminfo: Path) -> int | None:
+    """MemAvailable, which the file has in units of 1024 bytes."""
+    available = _field(meminfo, "MemAvailable:")
+    return available * 1024 if available else None
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text().strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None
+
+
+def _field(path: Path, name: str) -> int:
+    """The number after `name` at a line's beginning, 0 where there is none."""
+    try:
+        lines = path.read_text().splitlines()
+    except OSError:
+        return 0
+    words = next((line.split() for line in lines if line.split()[:1] == [name]), [])
+    return int(words[1]) if len(words) > 1 and words[1].isdecimal() else 0

@@ -1,0 +1,138 @@
+"""Keys and values of the answers that are being written: one preallocated block per layer, to which rows come and go.
+
+Every row ends in the same column, so a step writes one column and hands the model a view; nothing is copied. What lies
+before a short row's first token is padding, which the mask hides. transformers' DynamicCache would copy every key and
+value at each step, and could neither take a row in nor let one go without copying all others.
+
+    row 0   · · · · a b c d e f |          start: the longest row's first column
+    row 1   · · x y z u v w t s |          end: where the next token's keys go
+            start             end
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers.cache_utils import Cache, DynamicLayer
+
+_COLUMNS = 64  # blocks grow by at least so many columns
+
+
+class _Span:
+    """The part of the blocks that the model sees now."""
+
+    def __init__(self) -> None:
+        self.rows = slice(0, 0)
+        self.start = 0
+        self.end = 0
+
+
+class _Layer(DynamicLayer):  # type: ignore[no-untyped-call] # transformers' base registers its subclasses
+    """One layer's block, [rows, heads, columns, width]."""
+
+    def __init__(self, span: _Span, keys: torch.Tensor, values: torch.Tensor) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._span = span
+        self.dtype, self.device = keys.dtype, keys.device
+        self.all_keys, self.all_values = keys, values
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *_args: Any, **_options: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        span = self._span
+        end = span.end + key_states.shape[-2]
+        self.all_keys[span.rows, :, span.end : end] = key_states
+        self.all_values[span.rows, :, span.end : end] = value_states
+        self.keys = self.all_keys[span.rows, :, span.start : end]
+        self.values = self.all_values[span.rows, :, span.start : end]
+        return self.keys, self.values
+
+    def get_seq_length(self) -> int:
+        return self._span.end - self._span.start
+
+
+class RowCache(Cache):
+    """A cache for transformers' models. The caller keeps its rows in the same order: `join` adds at the end, `leave`
+    puts the last row in the place of the one that leaves."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._blocks: list[_Layer] = []
+        super().__init__(layers=[])
+        self._device = device
+        self._span = _Span()
+        self._lengths: list[int] = []
+        self._mask = torch.zeros((0, 0), dtype=torch.long, device=device)
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self._lengths)
+
+    def inputs(self, row: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """(attention_mask [rows, columns], position_ids [rows, 1]) of the next token of all rows, or of one alone."""
+        rows = slice(0, self.count) if row is None else slice(row, row + 1)
+        self._span.rows = rows
+        self._span.start = self._span.end - max(self._lengths[rows])
+        positions = torch.tensor(self._lengths[rows], device=self._device)[:, None]
+        return self._mask[rows, self._span.start : self._span.end + 1], positions
+
+    def advance(self) -> None:
+        """What the model has written for every row's next token is there to stay. Until then it can run again."""
+        self._lengths = [length + 1 for length in self._lengths]
+        self._span.end += 1
+        if self._span.end == self._mask.shape[1]:
+            self._grow(self.count, 0)
+
+    def join(self, prefilled: Sequence[tuple[torch.Tensor, torch.Tensor]], row: int, length: int) -> None:
+        """Take in the last `length` columns of a row of keys and values, [rows, heads, columns, width] per layer."""
+        if not self._blocks:
+            self._blocks = [_Layer(self._span, keys[:0], values[:0]) for keys, values in prefilled]
+            self.layers = list(self._blocks)
+        place = self.count
+        if place >= self._mask.shape[0] or length > self._span.end or self._span.end + 1 > self._mask.shape[1]:
+            self._grow(place + 1, length)
+        end = self._span.end
+        begin = min(end - length, end - max(self._lengths, default=0))
+        for layer, (keys, values) in zip(self._blocks, prefilled, strict=True):
+            for block, new in ((layer.all_keys, keys), (layer.all_values, values)):
+                block[place, :, end - length : end] = new[row, :, new.shape[2] - length :]
+                block[place, :, begin : end - length] = 0  # another's may be there; masked, but infinity · 0 is NaN
+                block[:place, :, begin : end - max(self._lengths, default=length)] = 0
+        self._mask[place, : end - length] = 0
+        self._mask[place, end - length :] = 1
+        self._lengths.append(length)
+
+    def leave(self, row: int) -> None:
+        """Forget a row; the last one takes its place."""
+        last = self.count - 1
+        if row != last:
+            columns = slice(self._span.end - max(self._lengths), self._span.end)
+            for layer in self._blocks:
+                for block in (layer.all_keys, layer.all_values):
+                    block[row, :, columns] = block[last, :, columns]
+            self._mask[row] = self._mask[last]
+            self._lengths[row] = self._lengths[last]
+        self._lengths.pop()
+
+    def _grow(self, rows: int, columns: int) -> None:
+        """Room for so many rows and a prompt of so many columns, and some to come. Rows stay where they are."""
+        live = max(self._lengths, default=0)
+        end = max(columns, live)
+        before, height = self._span.end, max(self._mask.shape[0], 1)
+        while height < rows:
+            height *= 2
+        width = -(-(end + max(_COLUMNS, end // 4)) // _COLUMNS) * _COLUMNS
+        count = self.count
+        for layer in self._blocks:
+            for name in ("all_keys", "all_values"):
+                old = getattr(layer, name)
+                new = old.new_zeros((height, old.shape[1], width, old.shape[3]))
+                new[:count, :, end - live : end] = old[:count, :, before - live : before]
+                setattr(layer, name, new)
+        mask = self._mask.new_ones((height, width))
+        for row, length in enumerate(self._lengths):
+            mask[row, : end - length] = 0
+        self._mask, self._span.end = mask, end
