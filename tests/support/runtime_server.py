@@ -107,7 +107,7 @@ def free_ports(count: int) -> list[int]:
 
 @contextmanager
 def serving(
-    folder: Path, warm: bool = False, /, *, prepare: Callable[[], None] | None = None, **variables: str
+    folder: Path, warm: bool = False, prepare: Callable[[], None] | None = None, /, **variables: str
 ) -> Iterator[RuntimeServer]:
     """Start with `variables` over defaults that suit tests; end it afterwards. Its cache and log lie in `folder`.
 

@@ -25,7 +25,7 @@ def server(switches: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     folder = tmp_path_factory.mktemp("server")
     model = models.classifier(folder / "model", labels=["bad", "good"])
     prepare = functools.partial(breaking.forwards, str(switches))
-    with serving(folder, True, prepare=prepare, SLIPWAY_MODEL_PATH=str(model)) as running:
+    with serving(folder, True, prepare, SLIPWAY_MODEL_PATH=str(model)) as running:
         running.wait_for_stage("Ready")
         yield running
 

@@ -32,7 +32,7 @@ def classifier(tmp_path: Path, switches: Path) -> Iterator[RuntimeServer]:
     with serving(
         tmp_path,
         True,
-        prepare=functools.partial(breaking.forwards, str(switches)),
+        functools.partial(breaking.forwards, str(switches)),
         SLIPWAY_MODEL_PATH=str(model),
         SLIPWAY_FORWARD_TIMEOUT_SECONDS=str(LIMIT),
     ) as server:
@@ -95,7 +95,7 @@ def test_a_hang_while_text_is_written_is_noticed_and_the_stream_goes_on_after_it
     with serving(
         tmp_path,
         True,
-        prepare=functools.partial(breaking.forwards, str(switches)),
+        functools.partial(breaking.forwards, str(switches)),
         SLIPWAY_MODEL_PATH=str(model),
         SLIPWAY_FORWARD_TIMEOUT_SECONDS=str(LIMIT),
     ) as server:
