@@ -6,11 +6,12 @@ Each has its own process so that none shares an interpreter lock, threads or mem
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,11 @@ ROOT = Path(__file__).parents[2]
 class Child:
     """The asking side. A context manager; the process ends with it, and with this one."""
 
-    def __init__(self, module: str, python: str = sys.executable) -> None:
+    def __init__(self, module: str, variables: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", python, "-m", module],
+            ["setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-m", module],
             cwd=ROOT,
+            env={**os.environ, **(variables or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -36,7 +38,7 @@ class Child:
         self.process.communicate()
 
     def ask(self, what: str, timeout: float = 180.0, **arguments: Any) -> Any:
-        """The answer to a command. Raises RuntimeError with what went wrong there, or when none comes in `timeout` s."""
+        """The answer to a command. Raises RuntimeError with what went wrong, or when none comes in `timeout` s."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps([what, arguments]).encode() + b"\n")

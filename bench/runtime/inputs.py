@@ -13,12 +13,18 @@ from functools import cache
 from pathlib import Path
 from statistics import NormalDist
 
+ROOT = Path(__file__).parents[2]
+MADE = ROOT / ".cache/bench"
+FOLDERS = {name: MADE / name for name in ("classification", "embeddings", "generation")}
+"""The models by workload, made by bench/runtime/models.py."""
 BLOCK = 512
 LEAST, MOST, MEAN = 4, 200, 23.5
 """Tokens of a text, special ones included."""
 SIGMA = 0.85
 """Of the logarithm of the lengths: half of the texts have 9 to 29 tokens, one in a hundred over 110."""
 PROMPT = (16, 64)
+NEW_TOKENS = 32
+"""That a prompt is answered with."""
 SPECIAL = 2
 """[CLS] and [SEP]."""
 
@@ -76,5 +82,10 @@ class Source:
 
 
 def words(folder: Path) -> list[str]:
-    """The words that bench/runtime/models.py wrote beside a model."""
+    """One token each; they lie beside the model, and are written last."""
     return (folder / "words.txt").read_text().split()
+
+
+def made() -> bool:
+    """Whether all models are there."""
+    return all((folder / "words.txt").exists() for folder in FOLDERS.values())

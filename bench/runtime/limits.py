@@ -41,7 +41,7 @@ class Load(NamedTuple):
     p99: float
     first_p50: float
     first_p99: float
-    count: int
+    answered: int
     other: int
     """Those that were not answered with 200."""
 

@@ -11,25 +11,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+
+from bench.runtime.inputs import FOLDERS, ROOT
 from tests.support.models import MINILM, real_minilm
 from tests.support.tiny.generation import SPECIAL, byte_tokenizer
 
-ROOT = Path(__file__).parents[2]
-MADE = ROOT / ".cache/bench"
 SITE = ROOT / ".cache/minilm"
-FOLDERS = {
-    "classification": MADE / "classification",
-    "embeddings": MADE / "embeddings",
-    "generation": MADE / "generation",
-}
 LABELS = ("billing", "delivery", "returns", "other")
 VOCABULARY = 32_000
-NEW_TOKENS = 32
-
-
-def made() -> bool:
-    """Whether all are there."""
-    return all((folder / "words.txt").exists() for folder in FOLDERS.values())
 
 
 def make() -> None:
@@ -55,9 +46,6 @@ def _whole_words(folder: Path) -> list[str]:
 
 
 def _classification(folder: Path) -> list[str]:
-    import torch
-    import transformers
-
     tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDERS["embeddings"])
     torch.manual_seed(0)
     config = transformers.BertConfig(
@@ -70,16 +58,13 @@ def _classification(folder: Path) -> list[str]:
         label2id={name: i for i, name in enumerate(LABELS)},
         initializer_range=0.1,  # so that scores differ from text to text
     )
-    transformers.BertForSequenceClassification(config).eval().save_pretrained(folder)
+    transformers.BertForSequenceClassification(config).save_pretrained(folder)
     tokenizer.model_max_length = config.max_position_embeddings
     tokenizer.save_pretrained(folder)
     return _whole_words(FOLDERS["embeddings"])
 
 
 def _generation(folder: Path) -> list[str]:
-    import torch
-    import transformers
-
     words = _whole_words(FOLDERS["embeddings"])
     # Said as they are: a chat and a plain prompt are then the same tokens.
     template = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -101,7 +86,7 @@ def _generation(folder: Path) -> list[str]:
         bos_token_id=1,
         eos_token_id=2,
     )
-    model = transformers.LlamaForCausalLM(config).eval()
+    model = transformers.LlamaForCausalLM(config)
     _only_text(model, tokenizer)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
