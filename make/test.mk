@@ -1,7 +1,7 @@
 # Tests and checks. `make test` sets up what is missing and runs everything; a cluster that it started it stops.
 OPERATOR_TYPED := operator/slipway_operator hack tests/unit tests/golden tests/contract tests/apiserver tests/cluster tests/support/apiserver.py bench/operator
 RUNTIME_TYPED  := runtime-image/slipway_runtime tests/runtime tests/e2e bench/runtime bench/soak \
-	tests/support/models.py tests/support/hub_mirror.py tests/support/runtime_server.py bench/runtime
+	tests/support/models.py tests/support/hub_mirror.py tests/support/runtime_server.py
 
 .PHONY: test faults-full lint format
 test: lint cluster-tools minilm ## every check and every test, with the counts of each tier

@@ -19,8 +19,8 @@ class Options:
     variables: Mapping[str, str] = field(default_factory=dict)
     """Of Slipway's environment, beside its defaults."""
     threads: int = 0
-    """Of every forward, the direct one's too; 0: each one's own choice. On a machine that others use, 1 keeps the ratios
-    meaningful: two threads wait for each other, so that whoever takes one core halts both."""
+    """Of every forward, the direct one's too; 0: each one's own choice. On a machine that others use, 1 keeps the
+    ratios meaningful: two threads wait for each other, so that whoever takes one core halts both."""
 
     @property
     def environment(self) -> dict[str, str]:

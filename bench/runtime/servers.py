@@ -77,7 +77,7 @@ class Server:
         self.kind, self.workload = kind, workload
         self.folder = FOLDERS[workload]
         self.port, admin = _free_port(), _free_port()
-        self._variables = options.environment | (options.variables if kind is SLIPWAY else {})
+        self._variables = {**options.environment, **(options.variables if kind is SLIPWAY else {})}
         self._admin = admin
         self._scratch = tempfile.TemporaryDirectory(prefix="slipway-bench-")
         self.log = Path(self._scratch.name, "log")
