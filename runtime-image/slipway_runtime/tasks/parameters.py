@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import re
 import typing
@@ -29,7 +30,7 @@ def convert(parameters: dict[str, Any], kind: type[P]) -> P:
 
 def _named(given: dict[str, Any], kind: type[Parameters], path: str, takes: str) -> dict[str, Any]:
     """Without those that are None; every name, also of parameters inside parameters, is one of the struct's."""
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     named = {name: value for name, value in given.items() if value is not None}
     for name, value in named.items():
         if name not in fields:
@@ -38,10 +39,16 @@ def _named(given: dict[str, Any], kind: type[Parameters], path: str, takes: str)
             own = inspect.get_annotations(kind)  # named before those shared with other tasks
             known = ", ".join(sorted(fields, key=lambda field: field not in own)) or "no parameters"
             raise InvalidInput(f"{path}.{name[:80]}", f"unknown parameter{meant}; {takes} {known}")
-        inner = _struct_of(fields[name])
+        inner = fields[name]
         if inner is not None and isinstance(value, dict):
             named[name] = _named(value, inner, f"{path}.{name}", "allowed are")
     return named
+
+
+@functools.cache  # reading them takes longer than all the rest, at each request
+def _fields(kind: type[Parameters]) -> dict[str, type[Parameters] | None]:
+    """Name → what `_struct_of` its type is."""
+    return {field.encode_name: _struct_of(field.type) for field in msgspec.structs.fields(kind)}
 
 
 def _struct_of(kind: Any) -> type[Parameters] | None:

@@ -19,7 +19,7 @@ from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput, ModelFault
 from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded, Parameters
 from slipway_runtime.tasks.loading import TextModel, load_text_model
-from slipway_runtime.tasks.scores import softmax
+from slipway_runtime.tasks.scores import highest, softmax
 from slipway_runtime.tasks.text.text_adapter import TextAdapter
 from slipway_runtime.tasks.texts import Encoded, texts_of
 
@@ -97,8 +97,7 @@ class FillMask(TextAdapter):
 
     def _choices(self, item: MaskedItem, mask: int, logits: Any, top_k: int, among: Any) -> list[dict[str, Any]]:
         scores = softmax(logits)
-        candidates = among if among is not None else np.arange(len(scores))
-        best = candidates[np.argsort(-scores[candidates], kind="stable")[:top_k]]
+        best = highest(scores, top_k) if among is None else among[highest(scores[among], top_k)]
         choices = []
         for token in best.tolist():
             ids = list(item.encoded.ids)

@@ -15,7 +15,7 @@ from slipway_runtime.artifacts import Artifact
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded
 from slipway_runtime.tasks.loading import TextModel
-from slipway_runtime.tasks.scores import Function, best_labels
+from slipway_runtime.tasks.scores import Function, best_labels, usual_function
 from slipway_runtime.tasks.text.text_adapter import SequenceAdapter, Truncation
 from slipway_runtime.tasks.texts import checked_list, kind_of, texts_of
 
@@ -37,6 +37,7 @@ class TextClassification(SequenceAdapter):
         super().__init__(text_model, limits)
         labels = text_model.config.id2label
         self._labels = [str(labels.get(i, f"LABEL_{i}")) for i in range(text_model.config.num_labels)]
+        self._usual = usual_function(text_model.config)
 
     def accepts(self, inputs: object, parameters: Mapping[str, Any]) -> bool:
         """What is not for the other tasks of such models."""
@@ -61,10 +62,8 @@ class TextClassification(SequenceAdapter):
 
     def postprocess(self, call: Call, outputs: list[Any]) -> Any:
         p: ClassificationParameters = call.parameters
-        config = self._model.config
-        return [
-            best_labels(logits, self._labels, config, function=p.function_to_apply, top_k=p.top_k) for logits in outputs
-        ]
+        function = p.function_to_apply or self._usual
+        return [best_labels(logits, self._labels, function, p.top_k) for logits in outputs]
 
     def warmup(self) -> list[Item]:
         return [self.item("warm up")]
