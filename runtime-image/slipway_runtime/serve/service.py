@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from slipway_runtime.errors import (
     DeadlineExceeded,
+    InferenceFailed,
     InvalidInput,
     ModelLoading,
     ModelUnavailable,
@@ -25,7 +26,8 @@ from slipway_runtime.serve.metrics import Intervals, Metrics
 from slipway_runtime.serve.queue import Queue, Work
 from slipway_runtime.serve.stages import Stages
 from slipway_runtime.settings import Settings
-from slipway_runtime.tasks.adapter import Adapter, Item, Listener, Loaded
+from slipway_runtime.tasks.adapter import Adapter, Call, Item, Listener, Loaded
+from slipway_runtime.tasks.finite import finite
 from slipway_runtime.tasks.parameters import convert
 from slipway_runtime.tasks.table import canonical, implied
 
@@ -234,9 +236,9 @@ class Service:
             self.metrics.dropped.inc(self._queue.drop(works))
             _note(stages, works)
         if here:
-            value = adapter.postprocess(call, outputs)
+            value = _answer_of(adapter, call, outputs)
         else:
-            value = await loop.run_in_executor(self._workers, adapter.postprocess, call, outputs)
+            value = await loop.run_in_executor(self._workers, _answer_of, adapter, call, outputs)
         stages.answered = self._clock()
         self.metrics.answered(adapter.task, stages, outputs)
         return Answer(
@@ -320,6 +322,13 @@ def _note(stages: Stages, works: Sequence[Work]) -> None:
     stages.started = min((work.started for work in works if work.started), default=0.0)
     stages.ended = max((work.ended for work in works), default=0.0) if all(work.ended for work in works) else 0.0
     stages.first_token = min((t for work in works if (t := work.item.listener.first_token)), default=0.0)
+
+
+def _answer_of(adapter: Adapter, call: Call, outputs: list[Any]) -> Any:
+    value = adapter.postprocess(call, outputs)
+    if not finite(value):
+        raise InferenceFailed("the model's output for this input is not a number (NaN or infinity)")
+    return value
 
 
 def told(error: InvalidInput, fields: Mapping[str, str]) -> InvalidInput:
