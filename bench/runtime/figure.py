@@ -25,7 +25,8 @@ class Options:
     @property
     def environment(self) -> dict[str, str]:
         """Of all that runs a forward."""
-        return {"OMP_NUM_THREADS": str(self.threads)} if self.threads else {}
+        names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "SLIPWAY_THREADS")
+        return dict.fromkeys(names, str(self.threads)) if self.threads else {}
 
     def wants(self, name: str) -> bool:
         return not self.only or name in self.only
