@@ -59,7 +59,8 @@ class Admin:
             model=next(iter(self._service.names), ""),
         )
         if "application/openmetrics-text" in request.headers.get("accept", ""):
-            text = openmetrics.generate_latest(exposition)  # type: ignore[no-untyped-call]
+            # The other ways of escaping write vllm:… as vllm_… here; all our names are legal as they are.
+            text = openmetrics.generate_latest(exposition, openmetrics.ALLOWUTF8)  # type: ignore[no-untyped-call]
             return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
         return Response(generate_latest(exposition), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 

@@ -46,8 +46,9 @@ class Observe:
             await self._app(scope, receive, send)
             return
         started = self._clock()
+        method = scope["method"] if scope["method"] in _METHODS else "_OTHER"
         parent = incoming(scope["headers"])
-        span = self._tracing.begin(scope, parent) if self._tracing.active else None
+        span = self._tracing.begin(scope, method, parent) if self._tracing.active else None
         trace = span or parent
         status = read = written = 0
 
@@ -80,7 +81,7 @@ class Observe:
                 self._metrics.request(task, dialect, code, ended - started)
             calls: list[Stages] = scope.get("slipway.stages", [])
             fields: dict[str, Any] = {
-                "method": scope["method"] if scope["method"] in _METHODS else "_OTHER",
+                "method": method,
                 "route": route_of(scope),
                 "code": code,
                 "seconds": round(ended - started, 6),
@@ -103,7 +104,7 @@ class Observe:
             self._log(code, fields)
 
 
-# A method is the caller's own word; of others than these the log and spans say what OpenTelemetry's conventions say.
+# A method is the caller's own word: others than these are called what OpenTelemetry's conventions call them.
 _METHODS = frozenset(("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT"))
 
 

@@ -67,8 +67,7 @@ class Spans:
         provider.add_span_processor(self._processor)
         self._tracer = provider.get_tracer("slipway_runtime", __version__)
 
-    def begin(self, scope: Scope, parent: Parent | None) -> Span:
-        method = scope["method"]
+    def begin(self, scope: Scope, method: str, parent: Parent | None) -> Span:
         own = self._tracer.start_span(
             method,
             context=_context(parent),
@@ -92,7 +91,8 @@ class Spans:
             return now - int((ended - moment) * 1e9)
 
         code, route, task = fields["code"], fields["route"], fields["task"]
-        own.update_name(f"{fields['method']} {route}" if route != "-" else fields["method"])
+        method = "HTTP" if fields["method"] == "_OTHER" else fields["method"]
+        own.update_name(f"{method} {route}" if route != "-" else method)
         own.set_attributes(
             {
                 HTTP_RESPONSE_STATUS_CODE: code,

@@ -89,9 +89,9 @@ class Tracing:
         if not self._stopped:
             self._spans = spans
 
-    def begin(self, scope: Scope, parent: Parent | None) -> Span | None:
+    def begin(self, scope: Scope, method: str, parent: Parent | None) -> Span | None:
         """The request's own span; its ids are known from now on."""
-        return self._spans.begin(scope, parent) if self._spans is not None else None
+        return self._spans.begin(scope, method, parent) if self._spans is not None else None
 
     def end(self, span: Span, fields: dict[str, Any], calls: Sequence[Stages], ended: float) -> None:
         """Hand the request's spans over to the exporter's thread. Never waits."""
