@@ -46,3 +46,7 @@ def test_what_the_user_set_stays() -> None:
     env = {"OMP_NUM_THREADS": "7"}
     cpu.set_thread_variables(env, 2)
     assert (env["OMP_NUM_THREADS"], env["MKL_NUM_THREADS"]) == ("7", "2")
+    assert env["GOMP_SPINCOUNT"] == str(cpu.SPINS)
+    env = {"OMP_WAIT_POLICY": "ACTIVE"}
+    cpu.set_thread_variables(env, 2)
+    assert "GOMP_SPINCOUNT" not in env
