@@ -17,6 +17,9 @@ from tests.support import models
 from tests.support.hub_mirror import Mirror, running
 from tests.support.runtime_server import RuntimeServer, serving
 
+# Before torch is loaded, here and in the process that servers are forked from. Threads of several processes on two
+# cores wait for each other by spinning: models as tiny as these take three times the processor's time for nothing.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 REPOSITORY = Path(__file__).parents[2]
 PROMPTS = {"query": "the city of ", "passage": "a story of "}
 
