@@ -17,10 +17,12 @@ Timers are set where something does not arrive at once; a request that comes in 
 from __future__ import annotations
 
 import asyncio
+import sys
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from slipway_runtime.errors import (
@@ -78,6 +80,14 @@ class _Channel:
         self._connection.end()
 
 
+class _BodyOnly:
+    """What a parser calls that reads a body whose head has been read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.on_body = connection.on_body
+        self.on_message_complete = connection.on_message_complete
+
+
 class Connection(HttpToolsProtocol):
     """See the module."""
 
@@ -94,7 +104,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._in_body = False
         self._head_bytes = 0
-        self._arrived = 0
+        self._data = b""
         self._discarded = -1
         self._refusal: RequestError | None = None
         self._keeps = self._leaving = False
@@ -111,10 +121,18 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._unset(self._timer, self._writing)
         self.waiting.pop(self, None)
+        self._gone()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        # The transport closes now, and a write before connection_lost would raise. Who sends no more may be reading
+        # still, but most have gone, and that is how one sees it.
+        self._gone()
+
+    def _gone(self) -> None:
         if self._active is not None and not self._active.response_complete:  # uvicorn thinks of the newest only
             self._active.disconnected = True
             self._active.message_event.set()
-        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         if self._discarded >= 0:
@@ -122,7 +140,7 @@ class Connection(HttpToolsProtocol):
             if self._discarded > LINGER_BYTES:
                 self.transport.abort()
             return
-        self._arrived = len(data)
+        self._data = data
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
@@ -147,7 +165,7 @@ class Connection(HttpToolsProtocol):
             self._stop(UrlTooLong(f"the URL is longer than {MAX_URL_BYTES} bytes"))
 
     def on_headers_complete(self) -> None:
-        if self._head_bytes + self._arrived > self.limits.header_bytes and self._size() > self.limits.header_bytes:
+        if self._head_bytes + len(self._data) > self.limits.header_bytes and self._size() > self.limits.header_bytes:
             self._stop(self._too_large())
         if len(self.headers) > MAX_HEADERS:
             self._stop(HeadersTooLarge(f"the request has {len(self.headers)} headers, at most {MAX_HEADERS} are read"))
@@ -193,8 +211,21 @@ class Connection(HttpToolsProtocol):
         self._refuse(self._refusal or MalformedRequest("this is no HTTP request that is read here"))
 
     def _unsupported_upgrade_warning(self) -> None:
-        """An Upgrade is passed over, as HTTP allows; but the parser reads no further request after one."""
-        self.cycle.keep_alive = False
+        """Called where the parser stops at an Upgrade, which is passed over, as HTTP allows.
+
+        A body that follows (Java's client asks for HTTP/2 so with its first request) is read by a parser of its own.
+        """
+        self._keeps = self.cycle.keep_alive = False
+        framing = [(n, v) for n, v in self.headers if n in (b"content-length", b"transfer-encoding")]
+        stopped = sys.exception()
+        if not framing or not isinstance(stopped, httptools.HttpParserUpgrade):
+            return
+        self._in_body = self.cycle.more_body = True
+        self.cycle.message_event.clear()
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *(b"%b: %b\r\n" % one for one in framing), b"\r\n"]))
+        if rest := self._data[stopped.args[0] :]:
+            self.data_received(rest)
 
     def shutdown(self) -> None:
         self._leaving = True

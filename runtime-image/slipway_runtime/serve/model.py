@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.credentials import fingerprint
@@ -17,6 +15,7 @@ from slipway_runtime.artifacts.fetch import Surroundings, fetch_adapter, fetch_m
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.artifacts.quantised import check_quantisation
 from slipway_runtime.errors import ModelFault
+from slipway_runtime.serve.ahead import Ahead, in_thread, read_ahead
 from slipway_runtime.serve.batcher import run_batch
 from slipway_runtime.serve.lifecycle import Steps
 from slipway_runtime.serve.logs import event
@@ -25,12 +24,10 @@ from slipway_runtime.tasks.adapter import Adapter, Item, Limits, Loaded
 from slipway_runtime.tasks.detect import choose_task
 from slipway_runtime.tasks.table import TASKS
 
-T = TypeVar("T")
-
 
 def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor) -> Steps:
     """Steps for `settings`; with `fault`, every attempt ends with it (a configuration that cannot be used)."""
-    imported = _in_thread(_import, "import")
+    ahead = Ahead()
     limits = Limits(
         max_inputs=settings.max_inputs,
         max_input_tokens=settings.max_input_tokens,
@@ -41,8 +38,10 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
 
     def check(config: dict[str, Any], modules: tuple[str, ...]) -> None:
         # Before gigabytes are fetched for nothing.
-        choose_task(settings.task, config, modules, settings.model_name)
+        task = choose_task(settings.task, config, modules, settings.model_name)
         check_quantisation(config, settings.model_name)
+        code = [TASKS[task].module, *(["slipway_runtime.tasks.variants"] if settings.variants else [])]
+        ahead.import_code(code, str(config.get("model_type", "")))
 
     def fetch_now(progress: Progress) -> Artifact:
         if fault is not None:
@@ -55,7 +54,8 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
         if artifact.offline:
             event("the source cannot be reached; what was fetched before is served", model=artifact.id,
                   revision=artifact.revision, detail=artifact.offline)  # fmt: skip
-        return replace(artifact, adapters=tuple(fetch_adapter(variant, around) for variant in settings.variants))
+        adapters = tuple(fetch_adapter(variant, around) for variant in settings.variants)
+        return replace(artifact, adapters=adapters)
 
     def load_now(artifact: Artifact) -> Loaded:
         task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)
@@ -74,14 +74,18 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
                     raise ModelFault("ModelCorrupt", f"{what}: a first forward failed; the log has the place", "model")
 
     async def load(artifact: Artifact) -> Loaded:
-        await asyncio.wrap_future(imported)
+        reading = in_thread(lambda: read_ahead(artifact.folder), "read ahead")
+        await asyncio.wrap_future(ahead.result())
+        await asyncio.wrap_future(reading)
         return await asyncio.get_running_loop().run_in_executor(inference, load_now, artifact)
 
     async def warm_up(loaded: Loaded) -> None:
         await asyncio.get_running_loop().run_in_executor(inference, warm_up_now, loaded)
 
     async def fetch_in_thread(progress: Progress) -> Artifact:
-        return await asyncio.wrap_future(_in_thread(lambda: fetch_now(progress), "fetch"))
+        artifact = await asyncio.wrap_future(in_thread(lambda: fetch_now(progress), "fetch"))
+        event("the model's files are here", bytes=artifact.size_bytes)
+        return artifact
 
     return Steps(fetch_in_thread, load, warm_up, lambda: fingerprint(settings.token_file))
 
@@ -101,29 +105,3 @@ def _warm_items(loaded: Loaded, adapter: Adapter, variant: str) -> list[Item]:
     if loaded.variants is None:
         return items
     return [replace(item, forward=loaded.variants.forward(variant, item.forward)) for item in items]
-
-
-def _import() -> None:
-    """What every load needs, beside the event loop and the download. Threads are set by variables (cpu.py)."""
-    import transformers  # noqa: PLC0415 - this is the one place that decides when
-    import transformers.modeling_utils  # noqa: PLC0415
-
-    import slipway_runtime.tasks.loading  # noqa: F401, PLC0415
-
-    transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _in_thread(work: Callable[[], T], name: str) -> Future[T]:
-    """Run in a daemon thread: unlike a pool's, it does not hold up an exit in the middle of a download or an import."""
-    done: Future[T] = Future()
-    done.set_running_or_notify_cancel()  # whoever waits may stop waiting; the work itself is not cancelled
-
-    def run() -> None:
-        try:
-            done.set_result(work())
-        except BaseException as error:  # handed to whoever waits
-            done.set_exception(error)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
-    return done

@@ -3,12 +3,13 @@
 1. bind both ports
 2. answer on them, while torch is imported in one thread and the model fetched in another
 3. load, warm up, Ready
-4. SIGTERM: unready, accept a moment longer, finish what is in flight, exit 0
+4. SIGTERM: unready, accept a moment longer, finish what is in flight, exit 0. A second one: end now
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -24,18 +25,23 @@ from slipway_runtime import cpu
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.serve import admin, app
 from slipway_runtime.serve.batcher import Batcher
+from slipway_runtime.serve.connection import ConnectionLimits
+from slipway_runtime.serve.draining import drain
 from slipway_runtime.serve.lifecycle import Lifecycle
-from slipway_runtime.serve.listening import Server, listen
+from slipway_runtime.serve.listening import Server, allow_files, listen
 from slipway_runtime.serve.logs import configure, event, lines, logger
 from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.model import steps_for
+from slipway_runtime.serve.model import self_check, steps_for
 from slipway_runtime.serve.queue import Queue
 from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.tokens import Tokens
 from slipway_runtime.serve.tracing import Tracing
+from slipway_runtime.serve.watchdog import Watchdog
 from slipway_runtime.settings import Settings, SettingsError
 
 LOG_SECONDS = 1.0  # for the last lines, where nobody reads them
 TRACE_SECONDS = 2.0  # for the last spans, where the collector does not answer
+
 
 def run(env: Mapping[str, str] | None = None) -> int:
     """Serve until SIGTERM; returns the exit code."""
@@ -110,22 +116,43 @@ class Process:
         metrics.running.set_function(lambda: batcher.running)
         tracing = Tracing(settings, metrics)
         tracing.start()
+        watchdog = Watchdog(
+            lifecycle,
+            inference,
+            busy_since=lambda: batcher.busy_since,
+            self_check=lambda: self_check(lifecycle.loaded),
+            refuse=queue.refuse,
+            forward_seconds=settings.forward_timeout_seconds or settings.request_timeout_seconds,
+        )
+        batcher.on_fault = watchdog.forward_failed
+        loading = asyncio.create_task(lifecycle.run(), name="lifecycle")
         background = [
-            asyncio.create_task(lifecycle.run(), name="lifecycle"),
             asyncio.create_task(batcher.run(), name="batcher"),
+            asyncio.create_task(watchdog.run(), name="watchdog"),
         ]
 
         def dead() -> str | None:
-            if background[1].done():
-                return "the batcher has ended"
-            ended = background[0].done() and lifecycle.loaded is None and lifecycle.stage != "Draining"
-            return "loading has ended without a model" if ended else None
+            for task in background:
+                if task.done():
+                    return f"the {task.get_name()} has ended"
+            if loading.done() and lifecycle.loaded is None and lifecycle.stage != "Draining":
+                return "loading has ended without a model"
+            return watchdog.dead
 
-        api = Server(app.build(service, tracing), drain_seconds=settings.drain_seconds)
-        probes = Server(admin.build(service, queue, dead), drain_seconds=1)
-        stop = asyncio.Event()
+        tokens = Tokens(Path(settings.api_tokens_dir)) if settings.api_tokens_dir else None
+        if tokens is not None:
+            tokens.watch()
+        allow_files(settings.max_connections)
+        limits = ConnectionLimits.of(settings)
+        api = Server(app.build(service, tokens, tracing), drain_seconds=settings.drain_seconds, limits=limits)
+        probes = Server(admin.build(service, queue, dead, tokens), drain_seconds=1, limits=limits)
+        stop, hurry = asyncio.Event(), asyncio.Event()
+
+        def told_to_stop() -> None:
+            (hurry if stop.is_set() else stop).set()
+
         for sig in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(sig, stop.set)
+            asyncio.get_running_loop().add_signal_handler(sig, told_to_stop)
         api_task = asyncio.create_task(api.serve([http]))
         probes_task = asyncio.create_task(probes.serve([admin_socket]))
         stopped = asyncio.create_task(stop.wait())
@@ -133,12 +160,21 @@ class Process:
         if not stop.is_set():
             raise RuntimeError("a listener ended by itself")
         event("draining", inFlight=service.in_flight)
+        answered = lifecycle.loaded is not None  # else no Service has ever sent anybody here
         await lifecycle.drain()
-        await asyncio.sleep(settings.unready_seconds)
-        api.should_exit = True
-        await api_task
+        if answered:
+            await _unless_set(hurry, settings.unready_seconds)
+        await drain(api, http, seconds=settings.drain_seconds, hurry=hurry)
+        api_task.cancel()
         probes.should_exit = True
         await probes_task
-        for task in background:
+        for task in (loading, *background):
             task.cancel()
         await asyncio.to_thread(tracing.stop, TRACE_SECONDS)
+
+
+async def _unless_set(event_: asyncio.Event, seconds: float) -> None:
+    """Sleep, unless or until it is set."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event_.wait()
