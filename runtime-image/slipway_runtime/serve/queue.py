@@ -20,6 +20,8 @@ from slipway_runtime.errors import Overloaded
 from slipway_runtime.serve.batching import Pace, cut, window
 from slipway_runtime.tasks.adapter import Continuous, Forward, Item
 
+MOST_PACES = 64  # memory: some tasks have a forward for each set of options, a caller's own words among them
+
 
 @dataclass(eq=False)
 class Work:
@@ -147,7 +149,11 @@ class Queue:
 
     def pace(self, forward: Forward) -> Pace:
         """What that forward costs, by what was observed. In the inference thread."""
-        return self._paces.setdefault(forward, Pace())
+        pace = self._paces.pop(forward, None) or Pace()
+        self._paces[forward] = pace  # the last: those longest out of use come first
+        if len(self._paces) > MOST_PACES:
+            del self._paces[next(iter(self._paces))]
+        return pace
 
     def drain_seconds(self) -> float:
         """An estimate of when what waits now has run, at least 1."""
