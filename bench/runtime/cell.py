@@ -30,6 +30,8 @@ class Window:
 
     direct: float
     """Inputs per second."""
+    direct_cpu: float
+    """Seconds per input."""
     load: Load
     cpu: float
     """Seconds of the server's per request."""
@@ -103,14 +105,14 @@ def measure(on: Stage, callers: int, at_once: int, size: int, options: Options) 
     return Cell(callers, at_once, tuple(windows), server.megabytes("VmHWM"))
 
 
-def _window(on: Stage, told: Any, limit: float, cpu: float, others: float) -> Window:
+def _window(on: Stage, told: Any, limit: dict[str, float], cpu: float, others: float) -> Window:
     server, load = on.server, Load(**told["load"])
     if load.other:
         raise RuntimeError(f"{server.kind.title}: not all were answered with 200: {told['statuses']}")
     difference = on.direct.ask("check", pairs=told["pairs"])
     if difference > TOLERANCES[server.workload]:
         raise RuntimeError(f"{server.kind.title}: an answer differs from the direct forward's by {difference:.2g}")
-    return Window(limit, load, cpu, told["core"], others, difference)
+    return Window(limit["rate"], limit["cpu"], load, cpu, told["core"], others, difference)
 
 
 def _marks() -> tuple[float, float, float]:

@@ -37,7 +37,7 @@ class Child:
         self.process.kill()
         self.process.communicate()
 
-    def ask(self, what: str, timeout: float = 180.0, **arguments: Any) -> Any:
+    def ask(self, what: str, timeout: float = 300.0, **arguments: Any) -> Any:
         """The answer to a command. Raises RuntimeError with what went wrong, or when none comes in `timeout` s."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None

@@ -45,7 +45,7 @@ class Client:
         self._port, self._wire = port, Wire(path, chat)
         self._source = Source(words(Path(folder)), workload, seed)
 
-    def one(self, at_once: int = 1, timeout: float = 60.0) -> dict[str, Any]:
+    def one(self, at_once: int = 1, timeout: float = 240.0) -> dict[str, Any]:
         """A server that starts: when it answered at all, and when a request with 200; seconds since the epoch."""
         request = next(self._requests(at_once))
 

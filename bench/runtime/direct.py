@@ -129,18 +129,19 @@ class Commands:
         versions = f"torch {torch.__version__}, transformers {transformers.__version__}"
         return {"versions": versions, "threads": torch.get_num_threads(), "gpu": device}
 
-    def window(self, callers: int, size: int, seconds: float, in_order: bool = False) -> float:
-        """Inputs per second over windows of `callers` inputs in their order of arrival, until `seconds` have passed."""
+    def window(self, callers: int, size: int, seconds: float, in_order: bool = False) -> dict[str, float]:
+        """Windows of `callers` inputs in their order of arrival, until `seconds` have passed: inputs per second, and
+        seconds of CPU per input."""
         assert self._direct is not None
         assert self._source is not None
-        taken, count = 0.0, 0
+        taken, cpu, count = 0.0, 0.0, 0
         while taken < seconds:
             texts = self._source.some(callers)
-            began = time.perf_counter()
+            began, used = time.perf_counter(), time.process_time()
             self._direct.run(texts, size, in_order=in_order)
-            taken += time.perf_counter() - began
+            taken, cpu = taken + time.perf_counter() - began, cpu + time.process_time() - used
             count += len(texts)
-        return count / taken
+        return {"rate": count / taken, "cpu": cpu / count}
 
     def best(self, callers: int) -> int:
         """The batch size at which windows of `callers` go fastest: two rounds over all, then two more of the best."""
@@ -148,10 +149,10 @@ class Commands:
         rates = dict.fromkeys(sizes, 0.0)
         for _ in range(2):
             for size in sizes:
-                rates[size] += self.window(callers, size, CALIBRATION_SECONDS)
+                rates[size] += self.window(callers, size, CALIBRATION_SECONDS)["rate"]
             sizes = sorted(sizes, key=rates.__getitem__)[-3:]
             for size in sizes:
-                rates[size] += self.window(callers, size, CALIBRATION_SECONDS)
+                rates[size] += self.window(callers, size, CALIBRATION_SECONDS)["rate"]
         return max(sizes, key=rates.__getitem__)
 
     def check(self, pairs: list[tuple[str, Any]]) -> float:

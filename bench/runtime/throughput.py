@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Any
@@ -13,13 +13,13 @@ from bench.runtime.cell import Cell, Stage
 from bench.runtime.child import Child
 from bench.runtime.figure import Figure, Measured, Options, Table, Target, number
 from bench.runtime.inputs import FOLDERS, NEW_TOKENS
-from bench.runtime.servers import KINDS, Kind, Server
+from bench.runtime.servers import KINDS, SLIPWAY, Kind, Server
 
 TEXTS = 32  # per request, where requests hold several
-HEAD = ("server", "callers", "rate", "direct", "share", "p50 ms", "p99 ms", "p99/p50", "CPU s per 1000", "peak MiB",
-        "client", "others")  # fmt: skip
-STREAM_HEAD = ("server", "callers", "tokens/s", "generate()", "share", "p50 ms", "p99 ms", "first p50 ms",
-               "first p99 ms", "CPU s per 1000", "peak MiB", "client", "others")  # fmt: skip
+_LOAD = ("server", "callers", "rate", "direct", "share", "p50 ms", "p99 ms")
+_COST = ("CPU s per 1000", "direct's", "peak MiB", "client", "others")
+HEAD = (*_LOAD, "p99/p50", *_COST)
+STREAM_HEAD = (*_LOAD, "first p50 ms", "first p99 ms", *_COST)
 Cells = dict[tuple[str, int, int], Cell]
 """By server, callers and texts per request."""
 
@@ -36,29 +36,40 @@ class Throughput:
         loads = [(callers, 1) for callers in options.callers or self._callers]
         loads += [(1, count) for count in self._at_once if count > 1 and not options.callers]
         cells: Cells = {}
+        notes: list[str] = []
         with direct_forward(self._workload, options) as direct:
             sizes = {load: direct.ask("best", callers=load[0] * load[1]) for load in loads}
             own = self._direct_table(direct, sizes, options)
             for seed, kind in enumerate((kind for kind in KINDS.values() if self._measures(kind, options)), start=100):
-                with Server(kind, self._workload, options) as server, Child("bench.runtime.client") as client:
-                    on = Stage(server, client, direct)
-                    try:
-                        start(on, seed=seed)
-                        for (callers, at_once), size in sizes.items():
-                            found = cell.measure(on, callers, at_once, size, options)
-                            cells[kind.name, callers, at_once] = found
-                            print(f"  {' | '.join(self._line(kind, found))}", file=sys.stderr, flush=True)
-                    except Exception as error:
-                        error.add_note(f"{kind.title} said last: {server.last_words()}")
+                try:
+                    cells |= self._cells(kind, direct, sizes, options, seed)
+                except Exception as error:
+                    if kind is SLIPWAY:
                         raise
+                    notes.append(f"{kind.title} is not measured: {error}")
         table = Table("Servers", self._head, [self._line(KINDS[name], one) for (name, _, _), one in cells.items()])
         differences = [window.difference for one in cells.values() for window in one.windows]
-        notes = (
-            [f"Answers under load differ from the direct forward's by at most {max(differences):.1g}."]
-            if differences
-            else []
-        )
+        if differences:
+            notes.append(f"Answers under load differ from the direct forward's by at most {max(differences):.1g}.")
         return Measured([own, table], targets(self._workload, cells), notes)
+
+    def _cells(
+        self, kind: Kind, direct: Child, sizes: Mapping[tuple[int, int], int], options: Options, seed: int
+    ) -> Cells:
+        """All of one server's. An error says what the server said last."""
+        cells: Cells = {}
+        with Server(kind, self._workload, options) as server, Child("bench.runtime.client") as client:
+            on = Stage(server, client, direct)
+            try:
+                start(on, seed=seed)
+                for (callers, at_once), size in sizes.items():
+                    found = cell.measure(on, callers, at_once, size, options)
+                    cells[kind.name, callers, at_once] = found
+                    print(f"  {' | '.join(self._line(kind, found))}", file=sys.stderr, flush=True)
+            except Exception:
+                print(f"{kind.title} said last: {server.last_words()}", file=sys.stderr)
+                raise
+        return cells
 
     def _measures(self, kind: Kind, options: Options) -> bool:
         return options.wants(kind.name) and self._workload in kind.workloads
@@ -75,14 +86,16 @@ class Throughput:
     def _direct_table(self, direct: Child, sizes: dict[tuple[int, int], int], options: Options) -> Table:
         """The limit for each number of callers, and what padding costs."""
         name = "tokens/s" if self._workload == "generation" else "inputs/s"
-        table = Table("Direct forward", ("windows of", "order", "batch", name))
+        table = Table("Direct forward", ("windows of", "order", "batch", name, "CPU s per 1000"))
         rows = [(callers * count, size, False) for (callers, count), size in sizes.items()]
         # What nobody can reach who must answer, and what mixed lengths cost.
         rows += [(512, 16, False), (32, 32, True)] if self._workload != "generation" and not options.only else []
         for window, size, in_order in rows:
-            rate = direct.ask("window", callers=window, size=size, seconds=options.seconds, in_order=in_order)
+            told = direct.ask("window", callers=window, size=size, seconds=options.seconds, in_order=in_order)
             order = "of arrival" if in_order or window == 1 else "by length"
-            table.lines.append((str(window), order, str(size), number(rate * self._unit)))
+            table.lines.append(
+                (str(window), order, str(size), number(told["rate"] * self._unit), number(told["cpu"] * 1000))
+            )
         return table
 
     def _line(self, kind: Kind, one: Cell) -> tuple[str, ...]:
@@ -97,7 +110,8 @@ class Throughput:
             times += tuple(number(value * 1000) if kind.chats else "–" for value in first)
         else:
             times += (f"{one.p99 / one.p50:.2f}",)
-        return (*head, *times, number(cpu), f"{one.megabytes:.0f}", f"{core:.3f}", f"{others:.2f}")
+        direct_cpu = one.of(lambda window: window.direct_cpu) * 1000
+        return (*head, *times, number(cpu), number(direct_cpu), f"{one.megabytes:.0f}", f"{core:.3f}", f"{others:.2f}")
 
 
 @contextmanager
