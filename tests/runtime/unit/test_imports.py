@@ -13,7 +13,7 @@ def test_the_server_starts_without_torch_transformers_or_a_download_library() ->
     done = subprocess.run([sys.executable, "-c", LIST], check=True, capture_output=True)
     loaded = {name.partition(".")[0] for name in json.loads(done.stdout)}
     assert loaded.isdisjoint(
-        {"torch", "transformers", "huggingface_hub", "numpy", "kopf", "kubernetes", "slipway_operator"}
+        {"torch", "transformers", "huggingface_hub", "numpy", "opentelemetry", "kopf", "kubernetes", "slipway_operator"}
     )
 
 
