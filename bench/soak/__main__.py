@@ -71,12 +71,10 @@ def _git(*words: str) -> bytes:
 
 
 async def _soak(folder: Path, seconds: float, rate: float, seed: int) -> list[Member]:
-    members = []
+    members: list[Member] = []
     try:
-        for kind in KINDS:
-            print(f"{kind.name} …", file=sys.stderr, flush=True)
-            members.append(member := Member(kind, folder / kind.name, folder / "runtime-image"))
-            await member.start()
+        members += [Member(kind, folder / kind.name, folder / "runtime-image") for kind in KINDS]
+        await asyncio.gather(*(member.start() for member in members))
         since = time.monotonic()
         sampler = asyncio.create_task(_sample(members, since, seconds))
         replacer = asyncio.create_task(_replace(members, seconds))

@@ -127,7 +127,7 @@ class Member:
 
     async def check_idle(self) -> None:
         """After a pause nothing may be left of what was asked before."""
-        for _ in range(60):
+        for _ in range(120):
             status = (await self.life.admin.ask(get("/status"))).json()
             if not status["inFlight"] and not status["queued"]:
                 return
