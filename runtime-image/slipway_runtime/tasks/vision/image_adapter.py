@@ -46,11 +46,11 @@ class OfOneShape:
     Padding an image changes what a convolution sees at its edges, so an answer would depend on its neighbours.
     """
 
-    run: Callable[[Sequence[Item]], list[Any]]
+    inner: Callable[[Sequence[Item]], list[Any]]
     shapes: Shapes
 
     def __call__(self, items: Sequence[Item]) -> list[Any]:
-        return self.run(items)
+        return self.inner(items)
 
 
 class ImageAdapter(Adapter):
