@@ -18,6 +18,8 @@ from slipway_runtime.tasks.generation.tools import checked_tools, chosen_tools
 from slipway_runtime.tasks.texts import checked_list, kind_of
 
 ROLES = ("system", "developer", "user", "assistant", "tool")
+MAX_PARTS = 1024  # of one message
+MAX_CALLS = 128  # of tools, in one message
 _FIELDS = ("role", "content", "name", "tool_calls", "tool_call_id", "reasoning_content")
 _CHAT_FIELDS = ("messages", "tools", "tool_choice", "tool_prompt")
 _TOOL_PROMPT = (
@@ -147,6 +149,8 @@ def _content(value: object, field: str) -> str:
         return value
     if not isinstance(value, list):
         raise InvalidInput(field, f"must be a string or a list of parts, got {kind_of(value)}")
+    if len(value) > MAX_PARTS:
+        raise InvalidInput(field, f"has {len(value)} parts, at most {MAX_PARTS} are allowed; join them")
     texts = []
     for i, part in enumerate(value):
         kind = part.get("type") if isinstance(part, dict) else None
@@ -163,6 +167,8 @@ def _calls(value: object, field: str) -> list[dict[str, Any]]:
     """With arguments as objects, which templates expect; OpenAI's clients send them as JSON in a string."""
     if not isinstance(value, list):
         raise InvalidInput(field, f"must be a list, got {kind_of(value)}")
+    if len(value) > MAX_CALLS:
+        raise InvalidInput(field, f"has {len(value)} entries, at most {MAX_CALLS} are allowed")
     calls = []
     for i, one in enumerate(value):
         function = one.get("function") if isinstance(one, dict) else None

@@ -197,7 +197,7 @@ class _Batch:
             row = self._rows[place]
             if not row.sequence.done:
                 continue
-            self._cache.leave(place)
+            self._cache.leave(place, tainted=row.sequence.failed)
             self._rows[place] = self._rows[-1]
             self._rows.pop()
             self._end(row)
@@ -248,14 +248,15 @@ class _Batch:
 
     def _join(self, group: list[Row], logits: torch.Tensor, kept: list[KeysValues]) -> None:
         advance([row.sequence for row in group], logits)
+        going = [place for place, row in enumerate(group) if not row.sequence.done]
         for place, row in enumerate(group):
             self._reading.remove(row)
             row.cache = None
-            if row.sequence.done:
+            if place not in going:
                 self._end(row)
-            else:
-                self._cache.join(kept, place, len(row.prompt.ids))
-                self._rows.append(row)
+        if going:
+            self._cache.join(kept, going, [group[place].item.length for place in going])
+            self._rows += [group[place] for place in going]
 
     def _lose(self, row: Row, error: Exception) -> None:
         """A prompt that fails by itself. Raises where nothing else is inside: it may be the model that has failed."""

@@ -7,10 +7,14 @@ last few tokens are always decoded together and only what is new is given out, a
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
+from transformers import TokenizersBackend
+
 _CONTEXT = 6  # tokens before, which settle spaces
+_LONGEST = 16  # tokens decoded together: when there are more, all but the last few are forgotten
 _CHARACTER = 4  # bytes of one in UTF-8
 _BROKEN = "\N{REPLACEMENT CHARACTER}"  # what an unfinished character decodes to
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
@@ -21,6 +25,7 @@ class Detokenizer:
 
     def __init__(self, tokenizer: Any, before: Sequence[int]) -> None:
         self._tokenizer = tokenizer
+        self._decode_ids = _decoder_of(tokenizer)
         self._window, self._shown = self._context(list(before[-_CONTEXT - _CHARACTER :]))
 
     def add(self, token: int) -> str:
@@ -29,10 +34,9 @@ class Detokenizer:
         text = self._decode(self._window)
         whole = len(text) - self._broken(text, token)
         new = text[self._shown : whole]
-        if whole == len(text):
+        self._shown = max(self._shown, whole)
+        if whole == len(text) and len(self._window) > _LONGEST:
             self._window, self._shown = self._context(self._window)
-        else:
-            self._shown = max(self._shown, whole)
         return new
 
     def alone(self, token: int) -> str:
@@ -57,5 +61,13 @@ class Detokenizer:
         return run
 
     def _decode(self, ids: list[int], *, special: bool = False) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=not special, clean_up_tokenization_spaces=False)
-        return text
+        return self._decode_ids(ids, skip_special_tokens=not special)
+
+
+def _decoder_of(tokenizer: Any) -> Callable[..., str]:
+    """transformers' own way takes twice as long, to see which kind of input it was given."""
+    kind, usual = type(tokenizer), TokenizersBackend
+    if isinstance(tokenizer, usual) and kind.decode is usual.decode and kind._decode is usual._decode:
+        decode: Callable[..., str] = tokenizer.backend_tokenizer.decode
+        return decode
+    return partial(tokenizer.decode, clean_up_tokenization_spaces=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,9 @@ from llguidance.hf import from_tokenizer
 
 from slipway_runtime.errors import InferenceFailed, InvalidInput
 
+# Compiling takes up to the square of the size; real schemas have a few thousand bytes.
+MAX_SCHEMA = 65536
+MAX_REGEX = 8192
 # Errors without the schema in them: they go to callers.
 _LIMITS = LLParserLimits(verbose_errors=False)
 _LAYOUT: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -73,19 +76,25 @@ class Grammars:
 
     def json(self, schema: Any, field: str) -> Grammar:
         """`schema`: an object, true, or either written as a string. Raises InvalidInput."""
-        if isinstance(schema, str):
-            try:
-                schema = json.loads(schema)
-            except ValueError:
-                raise InvalidInput(field, "is no JSON schema: it cannot be read as JSON") from None
+        try:
+            schema = json.loads(schema) if isinstance(schema, str) else schema
+            written = json.dumps(schema)
+        except (ValueError, RecursionError):
+            raise InvalidInput(field, "is no JSON schema: it cannot be read as JSON") from None
         if not isinstance(schema, dict):
             raise InvalidInput(field, "must be a JSON schema, an object")
-        return self._compiled(LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides=_LAYOUT), field)
+        if len(written) > MAX_SCHEMA:
+            raise InvalidInput(field, f"is a schema of {len(written)} bytes, at most {MAX_SCHEMA} are compiled")
+        if any(len(text) > MAX_REGEX for text in _patterns(schema)):
+            raise InvalidInput(field, f"has a pattern longer than {MAX_REGEX} characters")
+        return self._compiled(LLMatcher.grammar_from_json_schema(written, overrides=_LAYOUT), field)
 
     def regex(self, pattern: Any, field: str) -> Grammar:
         """Raises InvalidInput."""
         if not isinstance(pattern, str) or not pattern:
             raise InvalidInput(field, "must be a regular expression, a string that is not empty")
+        if len(pattern) > MAX_REGEX:
+            raise InvalidInput(field, f"has {len(pattern)} characters, at most {MAX_REGEX} are compiled")
         return self._compiled(LLMatcher.grammar_from_regex(pattern), field)
 
     def _compiled(self, source: str, field: str) -> Grammar:
@@ -105,6 +114,17 @@ class Grammars:
                         "parameters.grammar", "is not possible with this model's tokenizer; leave it out"
                     ) from None
             return self._made
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    """Regular expressions in a schema, at any depth."""
+    waiting = [schema]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            yield from (value for name, value in one.items() if name == "pattern" and isinstance(value, str))
+            yield from one.get("patternProperties") or () if isinstance(one.get("patternProperties"), dict) else ()
+        waiting += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
 
 
 def short(reason: str) -> str:

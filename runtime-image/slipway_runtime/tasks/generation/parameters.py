@@ -25,6 +25,7 @@ Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Several = Annotated[int, msgspec.Meta(ge=1, le=MAX_SEQUENCES)]
+Seed = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Bias = Annotated[float, msgspec.Meta(ge=-100, le=100)]
 
 
@@ -49,7 +50,7 @@ class GenerationParameters(Parameters, frozen=True, kw_only=True):
     frequency_penalty: Penalty = 0.0
     presence_penalty: Penalty = 0.0
     logit_bias: Annotated[dict[str, Bias], msgspec.Meta(max_length=1024)] = {}  # noqa: RUF012 - msgspec copies it
-    seed: int | None = None
+    seed: Seed | None = None
     stop: Stop | Stops | None = None
     stop_sequences: Stop | Stops | None = None
     truncate: Count | None = None

@@ -86,28 +86,39 @@ class RowCache(Cache):
         if self._span.end == self._mask.shape[1]:
             self._grow(self.count, 0)
 
-    def join(self, prefilled: Sequence[tuple[torch.Tensor, torch.Tensor]], row: int, length: int) -> None:
-        """Take in the last `length` columns of a row of keys and values, [rows, heads, columns, width] per layer."""
+    def join(
+        self, prefilled: Sequence[tuple[torch.Tensor, torch.Tensor]], rows: Sequence[int], lengths: Sequence[int]
+    ) -> None:
+        """Take in some `rows` of keys and values [rows, heads, columns, width] per layer: their last `lengths` columns.
+
+        What lies before those comes with them, as padding.
+        """
         if not self._blocks:
             self._blocks = [_Layer(self._span, keys[:0], values[:0]) for keys, values in prefilled]
             self.layers = list(self._blocks)
-        place = self.count
-        if place >= self._mask.shape[0] or length > self._span.end or self._span.end + 1 > self._mask.shape[1]:
-            self._grow(place + 1, length)
+        begin, longest = self.count, max(lengths)
+        places = slice(begin, begin + len(rows))
+        full = places.stop > self._mask.shape[0] or self._span.end + 1 > self._mask.shape[1]
+        if full or longest > self._span.end:
+            self._grow(places.stop, longest)
         end = self._span.end
-        begin = min(end - length, end - max(self._lengths, default=0))
-        for layer, (keys, values) in zip(self._blocks, prefilled, strict=True):
-            for block, new in ((layer.all_keys, keys), (layer.all_values, values)):
-                block[place, :, end - length : end] = new[row, :, new.shape[2] - length :]
-                block[place, :, begin : end - length] = 0  # another's may be there; masked, but infinity · 0 is NaN
-                block[:place, :, begin : end - max(self._lengths, default=length)] = 0
-        self._mask[place, : end - length] = 0
-        self._mask[place, end - length :] = 1
-        self._lengths.append(length)
+        every = len(rows) == prefilled[0][0].shape[0]
+        for layer, both in zip(self._blocks, prefilled, strict=True):
+            for block, new in zip((layer.all_keys, layer.all_values), both, strict=True):
+                last = new[:, :, new.shape[2] - longest :]
+                block[places, :, end - longest : end] = last if every else last[list(rows)]
+        for place, length in enumerate(lengths, start=begin):
+            self._mask[place, : end - length] = 0
+            self._mask[place, end - length :] = 1
+        self._lengths.extend(lengths)
 
-    def leave(self, row: int) -> None:
-        """Forget a row; the last one takes its place."""
+    def leave(self, row: int, *, tainted: bool = False) -> None:
+        """Forget a row; the last one takes its place. `tainted`: it may hold what is no number. Whoever comes next has
+        it as padding, and even there 0 · NaN is NaN."""
         last = self.count - 1
+        if tainted:
+            for layer in self._blocks:
+                layer.all_keys[row], layer.all_values[row] = 0, 0
         if row != last:
             columns = slice(self._span.end - max(self._lengths), self._span.end)
             for layer in self._blocks:

@@ -19,6 +19,8 @@ from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.sampling import Chooser
 from slipway_runtime.tasks.generation.stopping import StopStrings
 
+_BLOCK = 128
+
 logger = logging.getLogger("slipway_runtime")
 
 
@@ -87,13 +89,16 @@ class Sequence:
         """The next token, from the model's logits [vocabulary]. Raises InferenceFailed."""
         return self._chooser.choose(logits)
 
-    def take(self, chosen: int, logits: torch.Tensor, total: float, logprob: float) -> None:
-        """Add a token and give its text out. `total`: log of the sum of the exponentials of `logits`."""
+    def take(self, chosen: int, logprobs: torch.Tensor, logprob: float) -> None:
+        """Add a token and give its text out. `logprobs` [vocabulary]: the model's own, of which its own is `logprob`.
+
+        Raises InferenceFailed.
+        """
         if not math.isfinite(logprob):
             raise InferenceFailed("the model's output is not a number; its weights may not suit this precision")
         if not self._tokens:
             self._listener.first_token = time.monotonic()
-        top = self._top(logits, total)
+        top = self._top(logprobs)
         special = chosen in self._vocabulary.special
         word = self._words.alone(chosen) if special else ""
         new = "" if chosen in self._vocabulary.ends else self._words.add(chosen)
@@ -149,12 +154,11 @@ class Sequence:
         new, self._released = text[self._released :], max(self._released, len(text))
         return new
 
-    def _top(self, logits: torch.Tensor, total: float) -> tuple[Token, ...]:
+    def _top(self, logprobs: torch.Tensor) -> tuple[Token, ...]:
         if not self._prompt.top_n_tokens:
             return ()
-        values, ids = logits.topk(min(self._prompt.top_n_tokens, len(logits)))
-        logprobs = (value - total for value in values.tolist())
-        return tuple(self._alone(token, logprob) for token, logprob in zip(ids.tolist(), logprobs, strict=True))
+        values, ids = logprobs.topk(min(self._prompt.top_n_tokens, len(logprobs)))
+        return tuple(self._alone(token, value) for token, value in zip(ids.tolist(), values.tolist(), strict=True))
 
     def _alone(self, token: int, logprob: float) -> Token:
         text = self._words.alone(token)
@@ -167,25 +171,36 @@ def advance(sequences: Several[Sequence], logits: torch.Tensor) -> None:
     What is needed of all rows is found for all at once: a Python step per row costs more than these.
     """
     logits = logits.float()
-    best, ids = logits.max(-1)
-    totals = logits.logsumexp(-1)
-    tokens: list[int] = ids.tolist()
-    own = False
+    logprobs = logits.log_softmax(-1)
+    tokens: list[int] = likeliest(logits).tolist()
     for row, sequence in enumerate(sequences):
         if not sequence.takes_the_likeliest:
-            own = True
             try:
                 tokens[row] = sequence.choose(logits[row])
             except Exception as error:
                 sequence.fail(inference_failed(error))
-    if own:
-        best = logits.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0]
-    for row, (total, logprob) in enumerate(torch.stack((totals, best - totals), 1).tolist()):
-        if not sequences[row].failed:
+    chosen = logprobs.gather(1, torch.tensor(tokens, device=logits.device)[:, None])[:, 0].tolist()
+    for row, sequence in enumerate(sequences):
+        if not sequence.failed:
             try:
-                sequences[row].take(tokens[row], logits[row], total, logprob)
+                sequence.take(tokens[row], logprobs[row], chosen[row])
             except Exception as error:
-                sequences[row].fail(inference_failed(error))
+                sequence.fail(inference_failed(error))
+
+
+def likeliest(logits: torch.Tensor) -> torch.Tensor:
+    """`argmax` of each row, in two steps on a processor: torch finds a maximum 17 times faster than its place."""
+    count, size = logits.shape
+    whole = size - size % _BLOCK
+    if logits.device.type != "cpu" or size < _BLOCK * _BLOCK:
+        return logits.argmax(-1)
+    blocks = logits[:, :whole].reshape(count, -1, _BLOCK)
+    best, block = blocks.amax(-1).max(-1)
+    found: torch.Tensor = block * _BLOCK + blocks[torch.arange(count), block].argmax(-1)
+    if whole == size:
+        return found
+    rest, place = logits[:, whole:].max(-1)
+    return torch.where(rest > best, whole + place, found)
 
 
 def inference_failed(error: Exception) -> InferenceFailed:

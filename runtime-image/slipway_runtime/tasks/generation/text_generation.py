@@ -92,12 +92,13 @@ class TextGeneration(Adapter):
         text, ids, extra = self.begun(entry, field)
         ids = self._fitting(ids, p, field)
         new = p.max_new_tokens or (self._limits.max_new_tokens if isinstance(entry, Chat) else _NEW_TOKENS)
+        new = self._remembered(ids, min(new, self._limits.max_new_tokens, self.room(ids)), p, field)
         return [
             self._engine.item(
                 Prompt(
                     ids=ids,
                     text=text,
-                    max_new_tokens=min(new, self._limits.max_new_tokens, self.room(ids)),
+                    max_new_tokens=new,
                     sampling=sampling,
                     stop=p.stops,
                     top_n_tokens=p.top_n_tokens,
@@ -123,6 +124,25 @@ class TextGeneration(Adapter):
     def room(self, ids: list[int]) -> int:
         """Most tokens that an answer to this prompt may have."""
         return self._context - len(ids)
+
+    def _remembered(self, ids: list[int], new: int, p: GenerationParameters, field: str) -> int:
+        """New tokens that have room in memory. Raises InvalidInput where there is none, or less than was asked for."""
+        most = self._engine.most_tokens
+        if most is None or len(ids) + new <= most:
+            return new
+        if len(ids) >= most:
+            raise InvalidInput(
+                field,
+                f"has {len(ids)} tokens, this server has memory for {most} of a prompt with its answer; shorten it, or "
+                "give the server more memory",
+            )
+        if p.max_new_tokens is not None:
+            raise InvalidInput(
+                "parameters.max_new_tokens",
+                f"is {p.max_new_tokens} after a prompt of {len(ids)} tokens, this server has memory for {most} of both "
+                f"together; ask for at most {most - len(ids)}, or give the server more memory",
+            )
+        return most - len(ids)
 
     def _fitting(self, ids: list[int], p: GenerationParameters, field: str) -> list[int]:
         """As `truncate` has it: the last so many. Raises InvalidInput where no room is left for an answer."""
