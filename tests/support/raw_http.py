@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from dataclasses import dataclass
@@ -28,10 +29,8 @@ def connect(port: int, timeout: float = 20.0) -> socket.socket:
 def ask(port: int, request: bytes, timeout: float = 20.0) -> RawReply | None:
     """The answer to these bytes; None where the connection is closed without one."""
     with connect(port, timeout) as sock:
-        try:
-            sock.sendall(request)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # refused while it was still being sent: the answer is there to be read
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            sock.sendall(request)  # refused while it is still being sent: the answer is there to be read
         return answer(sock)
 
 
@@ -57,11 +56,9 @@ def answer(sock: socket.socket, *, head: bool = False) -> RawReply | None:
 
 def closed(sock: socket.socket) -> bool:
     """Whether the other side has closed it; what still comes before is read. TimeoutError where nothing happens."""
-    try:
+    with contextlib.suppress(ConnectionResetError):
         while sock.recv(65536):
             pass
-    except ConnectionResetError:
-        pass
     return True
 
 

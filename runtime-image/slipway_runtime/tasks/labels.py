@@ -6,6 +6,7 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits
 
 _PLACE = "{}"
+MAX_TEMPLATE = 2000
 
 
 def labels_of(given: list[str] | str | None, limits: Limits) -> list[str]:
@@ -28,6 +29,10 @@ def labels_of(given: list[str] | str | None, limits: Limits) -> list[str]:
 
 def filled(template: str, labels: list[str]) -> list[str]:
     """hypothesis_template with each label in it. No str.format: a template could reach into objects."""
+    if len(template) > MAX_TEMPLATE:  # it is written once per label
+        raise InvalidInput(
+            "parameters.hypothesis_template", f"has {len(template)} characters, at most {MAX_TEMPLATE} are allowed"
+        )
     if _PLACE not in template:
         raise InvalidInput("parameters.hypothesis_template", "must hold {}, where the label is to stand")
     return [template.replace(_PLACE, label) for label in labels]

@@ -15,6 +15,7 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Parameters
 
 P = TypeVar("P", bound=Parameters)
+_SHOWN = 300  # characters of a sentence that may quote what the caller sent
 _AT = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
@@ -34,11 +35,13 @@ def _named(given: dict[str, Any], kind: type[Parameters], path: str, takes: str)
     named = {name: value for name, value in given.items() if value is not None}
     for name, value in named.items():
         if name not in fields:
-            close = difflib.get_close_matches(name, fields, n=1)
+            close = difflib.get_close_matches(name[:80], fields, n=1)
             meant = f" (did you mean {close[0]}?)" if close else ""
             own = inspect.get_annotations(kind)  # named before those shared with other tasks
             known = ", ".join(sorted(fields, key=lambda field: field not in own)) or "no parameters"
             raise InvalidInput(f"{path}.{name[:80]}", f"unknown parameter{meant}; {takes} {known}")
+        if type(value) is int and not -(2**63) <= value < 2**63:  # what the libraries below count with
+            raise InvalidInput(f"{path}.{name}", "is beyond 64 bits")
         inner = fields[name]
         if inner is not None and isinstance(value, dict):
             named[name] = _named(value, inner, f"{path}.{name}", "allowed are")
@@ -61,4 +64,4 @@ def place_of(error: msgspec.ValidationError) -> tuple[str, str]:
     """Where in the structure it is, and what is wrong there."""
     text = str(error)
     found = _AT.search(text)
-    return (found["path"] if found else ""), _AT.sub("", text).replace("`", "")
+    return (found["path"] if found else "")[:_SHOWN], _AT.sub("", text).replace("`", "")[:_SHOWN]

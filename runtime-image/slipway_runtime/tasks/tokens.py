@@ -11,6 +11,8 @@ from slipway_runtime.tasks.adapter import Limits, Loaded
 from slipway_runtime.tasks.generation.chat import checked_chat, render
 from slipway_runtime.tasks.texts import TextTokenizer
 
+MAX_PIECES = 131_072  # each becomes an object; 50 MB in all
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -26,6 +28,8 @@ def pieces(loaded: Loaded, text: str, *, special_tokens: bool = True) -> list[Pi
     """However many; NotFound where the model reads no text."""
     tokenizer = _tokenizer(loaded)
     ids = tokenizer.ids(text, special_tokens=special_tokens)
+    if len(ids) > MAX_PIECES:
+        raise InvalidInput("inputs", f"has {len(ids)} tokens, at most {MAX_PIECES} are listed; send it in parts")
     places = tokenizer.places(text, special_tokens=special_tokens)
     if len(places) != len(ids):  # a tokenizer without a Rust backend knows none
         return [Piece(token, "", 0, 0) for token in ids]

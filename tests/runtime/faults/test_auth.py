@@ -170,9 +170,10 @@ def test_probes_are_open_to_reading_alone_and_say_nothing_of_the_model(guarded: 
         "/health/", "//health", "/./health", "/health/.", "/health/../info", "/health/..;/info", "/health;/info",
         "/health;x", "/Health", "/HEALTH", "/health%2f..%2finfo", "/health/%2e%2e/info", "/health%00", "/health%20",
         "/health%09", "/health%0d%0ax", "/info?/health", "/info#/health", "/info%3f/health", "/info;/health",
-        "/ping/x", "/v2/health/livex", "/v2/health/", "/v2/health", "/page/", "/page", "/page/main.js/..", "/page//main.js",
-        "/page/../info", "/page/%2e%2e/info", "/page/model.json", "/page/card.py", "/page/__init__.py",
-        "http://health/info", "http://a/health/../info", "http:///health", "//a/health", "/\xe9", "/%ff", "/info/health",
+        "/ping/x", "/v2/health/livex", "/v2/health/", "/v2/health", "/page/", "/page", "/page/main.js/..",
+        "/page//main.js", "/page/../info", "/page/%2e%2e/info", "/page/model.json", "/page/card.py", "/page/x.py",
+        "http://health/info", "http://a/health/../info", "http:///health", "//a/health", "/\xe9", "/%ff",
+        "/info/health",
     ],
 )  # fmt: skip
 def test_no_way_of_writing_a_path_passes_for_a_probe(guarded: Guarded, target: str) -> None:

@@ -78,8 +78,9 @@ class Azure(Dialect):
             value = {name: column for name, column in value.items() if name != "parameters"}
             if _is_chat(value["input_string"]):
                 return _chat(value, parameters, key)
-        rows = _inherited(_rows(value, key))
+        rows = _rows(value, key)
         checked_count(rows, key, self._max_rows)
+        rows = _inherited(rows)
         requests = [_request(row, parameters, f"{key}[{i}]") for i, row in enumerate(rows)]
         return Exchange(requests, lambda answers: _reply(requests, answers))
 

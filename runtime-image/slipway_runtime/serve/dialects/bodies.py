@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-import orjson
 
 from slipway_runtime.errors import InvalidInput, UnsupportedEncoding
+from slipway_runtime.serve.dialects.strict_json import strict_json
 from slipway_runtime.tasks.parameters import place_of
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -28,14 +28,9 @@ def json_object(body: bytes, headers: Mapping[str, str], shape: str) -> dict[str
     media = media_type(headers)
     if media not in (*JSON_TYPES, "application/octet-stream") and not media.endswith("+json"):
         raise UnsupportedEncoding(f"Content-Type {media[:80]!r} is not read here; send application/json")
-    if not body.strip():
+    if not body or body.isspace():
         raise InvalidInput("", f"the body is empty; send {shape}")
-    try:
-        data = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise InvalidInput(
-            "", f"the body is not valid JSON (line {error.lineno}, column {error.colno}; NaN and Infinity are not JSON)"
-        ) from None
+    data = strict_json(body)
     if not isinstance(data, dict):
         raise InvalidInput("", f"the body must be a JSON object: {shape}")
     return data
@@ -47,7 +42,7 @@ def struct(data: Mapping[str, Any], kind: type[S]) -> S:
     given = {name: value for name, value in data.items() if value is not None}
     for name in given:
         if name not in allowed:
-            close = difflib.get_close_matches(name, allowed, n=1)
+            close = difflib.get_close_matches(name[:80], allowed, n=1)
             meant = f" (did you mean {close[0]}?)" if close else ""
             raise InvalidInput(name[:80], f"unknown field{meant}; this route takes {', '.join(allowed)}")
     for name in required:

@@ -37,11 +37,13 @@ from slipway_runtime.serve.dialects.rows import (
     row_request,
     to_json,
 )
+from slipway_runtime.serve.dialects.strict_json import strict_json
 from slipway_runtime.serve.dialects.tensors import Tensor, elements
 from slipway_runtime.serve.service import Answer, TaskRequest
 from slipway_runtime.tasks.adapter import Media
 
 _SHAPE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
+MAX_TENSORS = 64
 # Belongs to the whole of another tensor, not to one row of it.
 _WHOLE = {"source_sentence": "sentences", "query": "texts"}
 # What clients add for their own sake; without meaning here.
@@ -82,6 +84,8 @@ class OpenInference(Dialect):
         parameters = {n: v for n, v in (asked.parameters or {}).items() if n not in _IDLE_PARAMETERS}
         inputs = self._requests(asked.inputs, parameters, path.get("model"))
         wanted = [output.name for output in asked.outputs or []]
+        if len(wanted) > MAX_TENSORS or len(set(wanted)) < len(wanted):
+            raise InvalidInput("outputs", f"must name each output once, and at most {MAX_TENSORS}")
 
         def reply(answers: Sequence[Answer]) -> Reply:
             return Reply(to_json(self._response(asked.id, answers, wanted)))
@@ -96,6 +100,8 @@ class OpenInference(Dialect):
     ) -> list[TaskRequest]:
         if not tensors:
             raise InvalidInput("inputs", "is empty; give at least one tensor")
+        if len(tensors) > MAX_TENSORS:
+            raise InvalidInput("inputs", f"has {len(tensors)} tensors, at most {MAX_TENSORS} are read")
         names = [tensor.name for tensor in tensors]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
@@ -150,13 +156,7 @@ def check_version(asked: str | None, served: str) -> None:
 
 def _tables(values: Sequence[str], field: str) -> list[Any]:
     """A tensor has no tables: each comes as a string of JSON."""
-    tables = []
-    for i, value in enumerate(values):
-        try:
-            tables.append(orjson.loads(value))
-        except orjson.JSONDecodeError:
-            raise InvalidInput(f"{field}.data", f"element {i} is no JSON; write the table as a JSON string") from None
-    return tables
+    return [strict_json(value.encode(), f"{field}.data", f"element {i}") for i, value in enumerate(values)]
 
 
 def _rows(columns: Mapping[str, list[Any]]) -> list[dict[str, Any]]:

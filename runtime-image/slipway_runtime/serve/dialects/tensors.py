@@ -13,6 +13,7 @@ from slipway_runtime.errors import InvalidInput
 Datatype = Literal[
     "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64", "BYTES"
 ]
+MAX_RANK = 8
 _FLOAT_MOST = {"FP16": 65504.0, "FP32": 3.4028234663852886e38, "FP64": math.inf}
 
 
@@ -28,6 +29,8 @@ class Tensor(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def elements(tensor: Tensor, field: str) -> list[Any]:
     """The data, flat, checked against shape and datatype. Raises InvalidInput."""
+    if len(tensor.shape) > MAX_RANK:
+        raise InvalidInput(f"{field}.shape", f"has {len(tensor.shape)} dimensions, at most {MAX_RANK} are read")
     if any(size < 0 for size in tensor.shape):
         raise InvalidInput(f"{field}.shape", f"{tensor.shape} has a negative dimension; a request's sizes are known")
     data = tensor.data if isinstance(tensor.data, list) else [tensor.data]

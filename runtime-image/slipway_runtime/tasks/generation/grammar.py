@@ -123,7 +123,8 @@ def _patterns(schema: Any) -> Iterator[str]:
         one = waiting.pop()
         if isinstance(one, dict):
             yield from (value for name, value in one.items() if name == "pattern" and isinstance(value, str))
-            yield from one.get("patternProperties") or () if isinstance(one.get("patternProperties"), dict) else ()
+            names = one.get("patternProperties")
+            yield from names if isinstance(names, dict) else ()
         waiting += one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
 
 

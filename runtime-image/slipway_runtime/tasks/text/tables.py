@@ -9,6 +9,8 @@ import pandas as pd  # type: ignore[import-untyped]
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.texts import kind_of
 
+MAX_CELLS = 16384  # a model that reads tables sees 512 tokens of them
+
 
 def table_of(value: object, field: str) -> pd.DataFrame:
     """{column: [cell, …]} or [{column: cell, …}, …], every cell a string. Raises InvalidInput."""
@@ -40,6 +42,9 @@ def _turned(rows: list[Any], field: str) -> dict[str, list[Any]]:
 def _check(columns: dict[str, list[Any]], field: str) -> None:
     if not columns or not any(columns.values()):
         raise InvalidInput(field, "is empty; give at least one column and one row")
+    cells = sum(len(column) for column in columns.values())
+    if cells > MAX_CELLS:
+        raise InvalidInput(field, f"has {cells} cells, at most {MAX_CELLS} are allowed; send a part of it")
     first, cells_of_first = next(iter(columns.items()))
     for name, cells in columns.items():
         if len(cells) != len(cells_of_first):

@@ -28,7 +28,7 @@ class TokenParameters(Truncation, frozen=True, kw_only=True):
     """A long text is read in windows if `stride` says how many tokens they share."""
 
     aggregation_strategy: Literal["none", "simple", "first", "average", "max"] = "simple"
-    ignore_labels: list[str] = msgspec.field(default_factory=lambda: ["O"])
+    ignore_labels: Annotated[list[str], msgspec.Meta(max_length=1000)] = msgspec.field(default_factory=lambda: ["O"])
     stride: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 

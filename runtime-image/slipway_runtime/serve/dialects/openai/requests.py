@@ -9,6 +9,7 @@ import msgspec
 from slipway_runtime.errors import InvalidInput
 from slipway_runtime.serve.service import TokenIds
 
+MAX_PROMPTS = 2048  # OpenAI's own; the server's limit, which is lower, is found after token ids have been read
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 
@@ -103,6 +104,8 @@ def prompts(value: str | list[Any], field: str) -> list[str | TokenIds]:
     """A text, token ids of the model's own vocabulary, or a list of such. Raises InvalidInput."""
     if isinstance(value, str):
         return [value]
+    if len(value) > MAX_PROMPTS and not _are_ids(value):
+        raise InvalidInput(field, f"has {len(value)} entries, at most {MAX_PROMPTS} are allowed; send several requests")
     if _are_ids(value):
         return [TokenIds(tuple(value))]
     for i, one in enumerate(value):
