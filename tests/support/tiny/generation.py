@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support.tiny.decoders import CLASSES, CONFIGS, SIZES
+
 SPECIAL = ("<pad>", "<s>", "</s>", "<|user|>", "<|assistant|>", "<|system|>")
 # Words of several letters become tokens of their own, with the blank before them.
 MERGED = ("Ġthe", "Ġfilm", "Ġwas", "Ġgreat", "Ġa", "Ġcat", "Ġof", "name", "Ġis", '":')
@@ -60,42 +62,22 @@ def byte_tokenizer(
     return made
 
 
-_LLAMA_LIKE: dict[str, Any] = {
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "intermediate_size": 64,
-    "max_position_embeddings": 256,
-    "initializer_range": 0.4,  # so that random weights write something that varies
-}
-_SIZES: dict[str, dict[str, Any]] = {
-    "Llama": _LLAMA_LIKE,
-    "Qwen2": _LLAMA_LIKE,
-    "Mistral": {**_LLAMA_LIKE, "sliding_window": 8},
-    "GPT2": {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256, "initializer_range": 0.4},
-    "Bloom": {"hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.4},
-    "Mamba": {"hidden_size": 32, "num_hidden_layers": 2, "state_size": 4, "initializer_range": 0.4},
-}
-_CLASSES = {"GPT2": "GPT2LMHeadModel"}
-
-
 def decoder(
     folder: Path, *, kind: str = "Llama", chat_template: str | None = None, bos: bool = False, **config: Any
 ) -> Path:
-    """A model that continues texts, of the architecture `kind`: a key of _SIZES."""
+    """A model that continues texts, of the architecture `kind`: a key of decoders.SIZES."""
     import torch
     import transformers
 
-    sizes = {**_SIZES[kind], **config}
+    sizes = {**SIZES[kind], **config}
     tok = byte_tokenizer(
         model_max_length=sizes.get("max_position_embeddings", 256), chat_template=chat_template, bos=bos
     )
     torch.manual_seed(0)
-    made = getattr(transformers, f"{kind}Config")(
+    made = getattr(transformers, CONFIGS.get(kind, f"{kind}Config"))(
         vocab_size=len(tok), pad_token_id=0, bos_token_id=1, eos_token_id=2, **sizes
     )
-    getattr(transformers, _CLASSES.get(kind, f"{kind}ForCausalLM"))(made).eval().save_pretrained(folder)
+    getattr(transformers, CLASSES.get(kind, f"{kind}ForCausalLM"))(made).eval().save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
 
