@@ -95,7 +95,11 @@ def _busy(connection: Any) -> bool:
 
 def _close_idle(connections: set[Any]) -> None:
     """Close those on which nothing has come that was not read yet: closing over unread bytes resets them."""
-    idle = {c.transport.get_extra_info("socket").fileno(): c for c in connections if not _busy(c)}
+    idle = {
+        connection.transport.get_extra_info("socket").fileno(): connection
+        for connection in connections
+        if not _busy(connection) and not connection.transport.is_closing()
+    }
     poll = select.poll()
     for fd in idle:
         poll.register(fd, select.POLLIN)

@@ -76,7 +76,7 @@ class Watchdog:
             except TimeoutError:
                 pass
             self._woken.clear()
-            await self._look()
+            await self.look()
 
     def forward_failed(self, _: Exception) -> None:
         """A batch has failed, and each of its items alone: its inputs, or the device? In the inference thread."""
@@ -100,7 +100,8 @@ class Watchdog:
         running = self._running()
         return f"a forward has been running for {running:.0f} s" if running > 2 * self.limit else None
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Once: what has changed since the last time."""
         self._learn()
         now = self._clock()
         if self._retry_at is not None and now >= self._retry_at:

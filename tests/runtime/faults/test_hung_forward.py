@@ -16,7 +16,7 @@ from tests.support.tiny.generation import chat_decoder
 from tests.support.waiting import consistently, eventually
 
 BODY = {"inputs": "the film was great"}
-LIMIT = 1.5  # seconds
+LIMIT = 2.0  # seconds
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_hung_forward_makes_the_pod_unready_then_not_live_and_both_again_when_
         for answer in (queued, fresh):
             assert answer.status_code == 503
             assert answer.json()["error_type"] == "unavailable"
-            assert "a forward has been running for more than 1.5 s" in answer.json()["error"]
+            assert f"a forward has been running for more than {LIMIT:g} s" in answer.json()["error"]
             assert int(answer.headers["Retry-After"]) >= 1
         assert fresh.elapsed.total_seconds() < LIMIT, "told at once"
         status = classifier.status()
@@ -88,7 +88,7 @@ def test_forwards_that_are_slow_but_come_back_never_make_it_unready(classifier: 
         assert {answer.result(60).status_code for answer in answers} == {200}
 
 
-def test_a_hang_while_text_is_written_is_noticed_and_the_stream_goes_on_after_it(
+def test_text_may_take_longer_than_a_step_a_hang_in_it_is_noticed_and_the_stream_goes_on_after_it(
     tmp_path: Path, switches: Path
 ) -> None:
     model = chat_decoder(tmp_path / "model")
@@ -101,13 +101,16 @@ def test_a_hang_while_text_is_written_is_noticed_and_the_stream_goes_on_after_it
     ) as server:
         server.wait_for_stage("Ready")
         (switches / "slow").touch()
-        body = {"inputs": "the film", "parameters": {"max_new_tokens": 60, "min_new_tokens": 60}}
+        tokens = round(2 * LIMIT / breaking.SLOW_SECONDS)
+        body = {"inputs": "the film", "parameters": {"max_new_tokens": tokens, "min_new_tokens": tokens}}
         with httpx.stream("POST", f"{server.url}/generate_stream", json=body, timeout=60) as stream:
             events = (line for line in stream.iter_lines() if line.startswith("data:"))
-            next(events)
+            for _ in range(tokens - 10):
+                next(events)
+            assert [line for line in server.lines() if line["message"] == "unready"] == []
             (switches / "hang").touch()
             eventually(lambda: server.probe("readyz") == 503)
             assert server.post(body).status_code == 503
             (switches / "hang").unlink()
-            assert '"index":60,' in list(events)[-1]
+            assert f'"index":{tokens},' in list(events)[-1]
         eventually(lambda: server.probe("readyz") == 200)
