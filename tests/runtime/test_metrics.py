@@ -241,6 +241,13 @@ def test_no_series_is_made_of_a_callers_words(asked: Asked) -> None:
     assert labels <= {"huggingface", "openai-chat", "404", "400", "422", "-", "text-generation"}
 
 
+def test_what_is_refused_before_it_is_a_request_is_counted(classifier: RuntimeServer) -> None:
+    before = total(classifier, "slipway_connections_refused_total", code="431")
+    answer = httpx.get(classifier.url, headers={"X-Long": "a" * 100_000})
+    assert answer.status_code == 431
+    assert total(classifier, "slipway_connections_refused_total", code="431") == before + 1
+
+
 def test_what_the_process_takes_is_told_in_prometheus_own_names(classifier: RuntimeServer) -> None:
     for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
         assert total(classifier, name) > 0

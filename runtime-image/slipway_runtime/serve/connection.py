@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ClassVar
@@ -52,11 +53,14 @@ class ConnectionLimits:
     header_bytes: int
     header_seconds: float
     write_seconds: float
+    refused: Callable[[int], None] = lambda _: None
+    """Told the status of what is refused here: neither the log's lines nor the requests' metrics see it."""
 
     @classmethod
-    def of(cls, settings: Settings) -> ConnectionLimits:
+    def of(cls, settings: Settings, refused: Callable[[int], None]) -> ConnectionLimits:
         """Those of one port."""
-        return cls(settings.max_connections, settings.max_header_bytes, settings.header_seconds, settings.write_seconds)
+        most, size = settings.max_connections, settings.max_header_bytes
+        return cls(most, size, settings.header_seconds, settings.write_seconds, refused)
 
 
 def bounded(limits: ConnectionLimits) -> type[Connection]:
@@ -142,7 +146,7 @@ class Connection(HttpToolsProtocol):
             return
         self._data = data
         super().data_received(data)
-        if self._in_head:
+        if self._in_head and self._discarded < 0:  # not refused already, while it was read
             self._head_bytes += len(data)
             if self._head_bytes > self.limits.header_bytes:
                 self._refuse(self._too_large())
@@ -274,6 +278,7 @@ class Connection(HttpToolsProtocol):
             active.message_event.set()
         path = getattr(self, "url", b"").decode("latin-1")
         status, headers, body = refusal(path, error)
+        self.limits.refused(status)
         own = [("content-type", "application/json"), ("content-length", str(len(body))), ("connection", "close")]
         lines = "".join(f"{name}: {value}\r\n" for name, value in [*own, *headers])
         head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{lines}\r\n"

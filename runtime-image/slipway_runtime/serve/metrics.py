@@ -102,6 +102,9 @@ class Metrics:
         self.in_flight = Gauge("slipway_requests_in_flight", "Requests held, queued or running", registry=r)
         self.dropped = Counter("slipway_dropped", "Inputs dropped because their caller had gone", registry=r)
         self.failed_items = Counter("slipway_failed_inputs", "Inputs whose forward failed", registry=r)
+        self.connections_refused = Counter(
+            "slipway_connections_refused", "Connections closed before a request was read whole", ("code",), registry=r
+        )
         self.ready = Gauge("slipway_ready", "1 once a forward has worked, until SIGTERM", registry=r)
         self.spans = Counter("slipway_spans", "Spans by what became of them", ("outcome",), registry=r)
         r.register(
@@ -118,6 +121,10 @@ class Metrics:
             found = self._by_request[key] = (self.requests.labels(*key), self.duration.labels(*key))
         found[0].inc()
         found[1].observe(seconds)
+
+    def refused(self, code: int) -> None:
+        """A connection was refused before it came to a request."""
+        self.connections_refused.labels(code).inc()
 
     def answered(self, task: str, stages: Stages, outputs: Sequence[Any]) -> None:
         """The task has answered; `outputs`: what the forward made of each input."""

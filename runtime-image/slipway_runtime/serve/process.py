@@ -143,7 +143,7 @@ class Process:
         if tokens is not None:
             tokens.watch()
         allow_files(settings.max_connections)
-        limits = ConnectionLimits.of(settings)
+        limits = ConnectionLimits.of(settings, metrics.refused)
         api = Server(app.build(service, tokens, tracing), drain_seconds=settings.drain_seconds, limits=limits)
         probes = Server(admin.build(service, queue, dead, tokens), drain_seconds=1, limits=limits)
         stop, hurry = asyncio.Event(), asyncio.Event()
