@@ -79,6 +79,7 @@ SIZES: dict[str, dict[str, Any]] = {
         "init_std": 0.4,
         "is_decoder": True,
         "is_encoder_decoder": False,
+        "forced_eos_token_id": None,
     },
 }
 CLASSES = {"GPT2": "GPT2LMHeadModel"}

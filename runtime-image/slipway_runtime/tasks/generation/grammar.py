@@ -78,7 +78,7 @@ class Grammars:
         """`schema`: an object, true, or either written as a string. Raises InvalidInput."""
         try:
             schema = json.loads(schema) if isinstance(schema, str) else schema
-            written = json.dumps(schema)
+            written = json.dumps(schema, allow_nan=False)
         except (ValueError, RecursionError):
             raise InvalidInput(field, "is no JSON schema: it cannot be read as JSON") from None
         if not isinstance(schema, dict):
@@ -102,6 +102,10 @@ class Grammars:
         wrong, why = LLMatcher.validate_grammar_with_warnings(source, tokenizer, limits=_LIMITS)
         if wrong:
             raise InvalidInput(field, f"cannot be followed: {short(why[0])}")
+        matcher = LLMatcher(tokenizer, source, limits=_LIMITS)
+        matcher.compute_logit_bias()  # what can be written and not be followed, as a schema that is only itself
+        if matcher.is_error():
+            raise InvalidInput(field, f"cannot be followed: {short(matcher.get_error())}")
         return Grammar(source, tokenizer)
 
     def _read(self) -> LLTokenizer:

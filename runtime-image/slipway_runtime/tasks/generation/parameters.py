@@ -20,7 +20,8 @@ MAX_SEQUENCES = 16
 MAX_STOPS = 16
 Stop = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 Stops = Annotated[list[Stop], msgspec.Meta(max_length=MAX_STOPS)]
-Above0 = Annotated[float, msgspec.Meta(gt=0, le=1000)]
+# Dividing by less overflows; near 0 it says "the likeliest" anyhow.
+Above0 = Annotated[float, msgspec.Meta(gt=1e-9, le=1000)]
 Share = Annotated[float, msgspec.Meta(gt=0, le=1)]
 Penalty = Annotated[float, msgspec.Meta(ge=-2, le=2)]
 Count = Annotated[int, msgspec.Meta(ge=1)]

@@ -47,6 +47,11 @@ class TextGeneration(Adapter):
         self._vocabulary = int(text_model.config.get_text_config().vocab_size)
         self._engine = Engine(text_model, text_model.tokenizer.tokenizer)
 
+    @property
+    def mode(self) -> str:
+        """How answers are written: in continuous or static batches, or sequential."""
+        return self._engine.mode
+
     def parse(self, inputs: object, parameters: GenerationParameters) -> Call:
         p = checked(parameters, self._limits)
         if is_chat(inputs):
@@ -118,8 +123,8 @@ class TextGeneration(Adapter):
         """What the model continues. Raises InvalidInput."""
         if isinstance(entry, Chat):
             text = render(entry, self._tokenizer.tokenizer)
-            return text, self._tokenizer.ids(text, special_tokens=False), {}
-        return entry, self._tokenizer.ids(entry), {}
+            return text, self._tokenizer.ids(text, special_tokens=False, most=self._context), {}
+        return entry, self._tokenizer.ids(entry, most=self._context), {}
 
     def room(self, ids: list[int]) -> int:
         """Most tokens that an answer to this prompt may have."""
