@@ -29,8 +29,17 @@ class SettingsError(ValueError):
         self.usable = usable
 
 
-def _of(env: str, default: Any, doc: str, *, ge: float | None = None, le: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"env": env, "doc": doc, "ge": ge, "le": le})
+def _of(
+    env: str,
+    default: Any,
+    doc: str,
+    *,
+    ge: float | None = None,
+    le: float | None = None,
+    among: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"env": env, "doc": doc, "ge": ge, "le": le, "among": among}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +156,12 @@ class Settings:
     )
     retry_max_seconds: float = _of("SLIPWAY_RETRY_MAX_SECONDS", 300.0, "how long that wait may become", ge=0.01)
     threads: int = _of("SLIPWAY_THREADS", 0, "the processor from thrashing; 0: what the cgroup allows", ge=0, le=1024)
+    dtype: str = _of(
+        "SLIPWAY_DTYPE",
+        "auto",
+        "the numbers' type: float32, bfloat16, float16; auto: float32 on a processor, else the checkpoint's own",
+        among=("auto", "float32", "bfloat16", "float16"),
+    )
     termination_log: str = _of(
         "SLIPWAY_TERMINATION_LOG", "/dev/termination-log", "where the last word of an ending process goes"
     )
@@ -233,7 +248,7 @@ def _parse(raw: str, field: dataclasses.Field[Any]) -> Any:
     env, ge, le = field.metadata["env"], field.metadata["ge"], field.metadata["le"]
     default: Any = field.default
     if isinstance(default, str):
-        return raw
+        return _one_of(env, raw, field.metadata["among"]) if field.metadata["among"] else raw
     kind = type(default)
     bounds = f"{'a whole number' if kind is int else 'a number'} of at least {ge:g}"
     bounds += f" and at most {le:g}" if le is not None else ""
@@ -244,6 +259,12 @@ def _parse(raw: str, field: dataclasses.Field[Any]) -> Any:
     if not math.isfinite(value) or value < ge or (le is not None and value > le):
         raise ValueError(f"{env}={raw!r}: must be {bounds}")
     return value
+
+
+def _one_of(env: str, raw: str, among: tuple[str, ...]) -> str:
+    if raw.lower() not in among:
+        raise ValueError(f"{env}={raw!r}: must be one of {', '.join(among)}")
+    return raw.lower()
 
 
 def _cross_checks(settings: Settings) -> list[str]:

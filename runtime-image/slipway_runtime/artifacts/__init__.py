@@ -42,3 +42,5 @@ class Artifact:
     offline: str = ""
     """Why the source could not be asked, where what had been fetched before is served."""
     adapters: tuple[AdapterFiles, ...] = ()
+    dtype: str = "auto"
+    """What it is to be computed in: SLIPWAY_DTYPE."""

@@ -137,6 +137,7 @@ class Info:
                 "tasks": list(loaded.adapters) if loaded else [],
                 "endpoint": settings.endpoint or None,
                 "device": loaded.device if loaded else None,
+                "model_dtype": loaded.dtype if loaded else None,
                 "parameters": loaded.parameters if loaded else None,
                 "max_input_length": loaded.max_input_tokens if loaded else None,
                 **(_generation(loaded, settings) if loaded else {}),

@@ -55,7 +55,7 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
             event("the source cannot be reached; what was fetched before is served", model=artifact.id,
                   revision=artifact.revision, detail=artifact.offline)  # fmt: skip
         adapters = tuple(fetch_adapter(variant, around) for variant in settings.variants)
-        return replace(artifact, adapters=adapters)
+        return replace(artifact, adapters=adapters, dtype=settings.dtype)
 
     def load_now(artifact: Artifact) -> Loaded:
         task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)

@@ -178,6 +178,7 @@ class Loaded:
     max_input_tokens: int
     device: str
     parameters: int
+    dtype: str = "float32"
     variants: Variants | None = None
     model: Any = None
     """The network itself, for what works on its weights: LoRA. None where it has no such thing."""

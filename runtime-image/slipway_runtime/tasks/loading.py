@@ -19,6 +19,7 @@ from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.quantised import quantisation
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.tasks.adapter import Adapter, Limits, Loaded
+from slipway_runtime.tasks.precision import dtype_of
 from slipway_runtime.tasks.texts import Encoded, TextTokenizer
 
 _SAFE = {"local_files_only": True, "trust_remote_code": False}
@@ -46,6 +47,7 @@ class Network:
             adapters={adapter.task: adapter for adapter in adapters},
             max_input_tokens=max_input_tokens,
             device=str(self.device),
+            dtype=str(self.model.dtype).removeprefix("torch."),
             parameters=self.parameters,
             model=self.model,
         )
@@ -90,8 +92,7 @@ def load_config(artifact: Artifact) -> Any:
 def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: tuple[str, ...] = ()) -> Network:
     """Load the weights with `auto_class` (an AutoModelFor…). `optional`: prefixes of weights that may be absent.
 
-    fp32 on a processor: half precision is slow there without AMX and moves scores; the checkpoint's own type on a GPU,
-    and where it is quantised, since its quantiser then decides.
+    In the type that precision.py finds.
     Raises ModelFault when the files do not make a whole model.
     """
     source = artifact.id
@@ -102,7 +103,7 @@ def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: 
             config=config,
             use_safetensors=True,
             output_loading_info=True,
-            dtype=torch.float32 if device.type == "cpu" and quantisation(artifact.config) is None else "auto",
+            dtype=dtype_of(artifact, device) or "auto",
             **_SAFE,
         )
     except ImportError as error:

@@ -97,9 +97,9 @@ def test_several_threads_may_tokenize_at_once(reader: TextTokenizer) -> None:
     wrong: list[int] = []
 
     def work(seed: int) -> None:
-        for n in np.random.default_rng(seed).permutation(list(alone)).tolist():
-            if reader.encode(TEXTS[3], field="inputs", truncate=True, limit=n).ids != alone[n]:
-                wrong.append(n)
+        order: list[int] = np.random.default_rng(seed).permutation(list(alone)).tolist()
+        found = {n: reader.encode(TEXTS[3], field="inputs", truncate=True, limit=n).ids for n in order}
+        wrong.extend(n for n in order if found[n] != alone[n])
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
     for thread in threads:

@@ -48,6 +48,7 @@ def test_an_empty_variable_counts_as_absent() -> None:
             "SLIPWAY_DRAIN_SECONDS='nan': must be a number of at least 0 and at most 3600",
         ),
         ("SLIPWAY_DRAIN_SECONDS", "-1", "SLIPWAY_DRAIN_SECONDS='-1': must be a number of at least 0 and at most 3600"),
+        ("SLIPWAY_DTYPE", "int3", "SLIPWAY_DTYPE='int3': must be one of auto, float32, bfloat16, float16"),
         ("SLIPWAY_MODEL_ID", "a/b/c", "SLIPWAY_MODEL_ID='a/b/c': must be a Hub repository, owner/name"),
         ("SLIPWAY_MODEL_ID", "../etc", "SLIPWAY_MODEL_ID='../etc': must be a Hub repository, owner/name"),
         ("SLIPWAY_MODEL_ID", "a/..", "SLIPWAY_MODEL_ID='a/..': must be a Hub repository, owner/name"),

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.diffusion import components
 from slipway_runtime.errors import ModelFault
+from slipway_runtime.tasks.precision import dtype_of
 
 # An extra of the image.
 diffusers: Any = importlib.import_module("diffusers") if importlib.util.find_spec("diffusers") else None
@@ -33,7 +34,7 @@ _TYPES = {"F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def load_pipeline(artifact: Artifact) -> Any:
-    """The pipeline on its device, silent. fp32 on a processor, the denoiser's own type on a GPU. Raises ModelFault."""
+    """The pipeline on its device, silent. In the type that precision.py finds, or the denoiser's. Raises ModelFault."""
     source = artifact.id
     if diffusers is None:
         raise ModelFault(
@@ -43,7 +44,7 @@ def load_pipeline(artifact: Artifact) -> Any:
             "task",
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.float32 if device.type == "cpu" else _own_type(artifact.folder)
+    dtype = dtype_of(artifact, device) or _own_type(artifact.folder)
     parts = {
         name: _component(artifact, name, library, kind, dtype)
         for name, (library, kind) in components(artifact.config).items()

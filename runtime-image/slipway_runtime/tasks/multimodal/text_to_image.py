@@ -239,5 +239,6 @@ def load(artifact: Artifact, limits: Limits) -> Loaded:
         adapters={adapter.task: adapter},
         max_input_tokens=adapter.max_tokens,
         device=str(pipeline.device),
+        dtype=str(pipeline.dtype).removeprefix("torch."),
         parameters=sum(weight.numel() for module in modules for weight in module.parameters()),
     )
