@@ -117,10 +117,11 @@ class Client:
         running: set[asyncio.Task[None]] = set()
 
         async def arrival() -> None:
+            arrived = time.perf_counter()
             connection = idle.pop() if idle else None
             if connection is None or not connection.open:
                 connection = await connect(self._port)
-            await asks(connection)
+            await asks(connection, arrived)
             if connection.open:
                 idle.append(connection)
 
@@ -134,7 +135,8 @@ class Client:
         await asyncio.gather(*running)
         for connection in idle:
             connection.close()
-        return began, began + seconds
+        # Until the last is answered: those that waited longest belong to it.
+        return began, time.perf_counter()
 
 
 class Asks:
@@ -151,16 +153,17 @@ class Asks:
         """How many requests have ended since."""
         return sum(one.ended >= began for one in self.asked)
 
-    async def __call__(self, connection: Connection) -> None:
+    async def __call__(self, connection: Connection, arrived: float = 0.0) -> None:
+        """`arrived`: when the caller came, where that is before it had a connection."""
         request = next(self._source)
-        began = time.perf_counter()
+        began = arrived or time.perf_counter()
         try:
             given = await connection.ask(request.raw)
         except Reset:
             now = time.perf_counter()
             self.asked.append(Asked(began, now, now, 0))
             return
-        self.asked.append(Asked(given.began, given.first, given.ended, given.status))
+        self.asked.append(Asked(began, given.first, given.ended, given.status))
         if given.status == 429:
             self.retry_after.add(given.retry_after)
         if given.status != 200:
@@ -178,11 +181,10 @@ def _measured(run: Any, source: Iterator[Request], wire: Wire) -> dict[str, Any]
     before, at = _cpu(), time.perf_counter()
     began, ended = uvloop.run(run(asks))
     core = (_cpu() - before) / (time.perf_counter() - at)
-    inside = [one for one in asks.asked if began <= one.ended < ended]
     refused = [one.ended - one.began for one in asks.asked if one.status == 429]
     return {
         "load": load(asks.asked, began, ended)._asdict(),
-        "statuses": {str(status): count for status, count in Counter(one.status for one in inside).items()},
+        "statuses": {str(status): count for status, count in Counter(one.status for one in asks.asked).items()},
         "refused": {"p50": percentile(refused, 0.5), "p99": percentile(refused, 0.99)} if refused else None,
         "retry_after": sorted(asks.retry_after),
         "pairs": [pair for request, given in asks.kept for pair in pairs(request.texts, given.body, wire)],

@@ -16,7 +16,6 @@ from bench.runtime.inputs import FOLDERS
 from bench.runtime.servers import KINDS, OURS, Server
 from bench.runtime.throughput import direct_forward, target
 
-ROUNDS = 5
 WORKLOAD = "classification"
 ALONE = """
 import torch
@@ -32,7 +31,7 @@ def measure(options: Options) -> Measured:
     seconds: dict[str, list[float]] = defaultdict(list)
     megabytes: dict[str, list[float]] = defaultdict(list)
     with direct_forward(WORKLOAD, options) as direct, Child("bench.runtime.client") as client:
-        for round_ in range(ROUNDS + 1):
+        for round_ in range(options.windows + 1):
             taken = {"alone": _alone()}
             for kind in kinds:
                 with Server(kind, WORKLOAD, options) as server:
@@ -91,7 +90,7 @@ def _alone() -> float:
 FIGURE = Figure(
     "start",
     "D. Cold start, classification",
-    f"From the start of the process; median of {ROUNDS} rounds, servers and yardstick in turn, page cache warm, "
+    "From the start of the process; medians of rounds, servers and yardstick in turn, page cache warm, "
     "bytecode present. The yardstick: one process imports torch and the model's class, and calls from_pretrained.",
     "",
     measure,

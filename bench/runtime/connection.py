@@ -27,7 +27,6 @@ class Refused(Exception):
 class Answer:
     """Seconds of time.perf_counter."""
 
-    began: float
     first: float = 0.0
     ended: float = 0.0
     status: int = 0
@@ -46,7 +45,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiting: asyncio.Future[None] | None = None
-        self._answer = Answer(0.0)
+        self._answer = Answer()
 
     @property
     def open(self) -> bool:
@@ -57,7 +56,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             raise Reset
         self._waiting = asyncio.get_running_loop().create_future()
-        self._answer = Answer(time.perf_counter())
+        self._answer = Answer()
         self._transport.write(request)
         await self._waiting
         return self._answer

@@ -14,7 +14,6 @@ from bench.runtime.throughput import direct_forward, start
 
 WORKLOAD = "classification"
 CALLERS = 16
-ROUNDS = 3
 
 
 def measure(options: Options) -> Measured:
@@ -23,7 +22,7 @@ def measure(options: Options) -> Measured:
     lost, codes = 0, set()
     with direct_forward(WORKLOAD, options) as direct, Child("bench.runtime.client") as client:
         for kind in kinds:
-            for seed in range(ROUNDS):
+            for seed in range(options.windows):
                 with Server(kind, WORKLOAD, options) as server:
                     start(Stage(server, client, direct), seed=700 + seed)
                     client.ask("closed", callers=CALLERS, seconds=0.5)
@@ -60,7 +59,7 @@ def _told(outcomes: Counter[str], kind: str) -> str:
 FIGURE = Figure(
     "end",
     "F. SIGTERM under 16 callers",
-    f"{CALLERS} callers in a closed loop, SIGTERM after a second, {ROUNDS} times each; until the port refuses "
+    f"{CALLERS} callers in a closed loop, SIGTERM after a second, several times each; until the port refuses "
     "connections, which all callers meet at the end. `reset`: the connection ended before an answer.",
     "",
     measure,
