@@ -21,7 +21,7 @@ from pathlib import Path
 import orjson
 import uvloop
 
-from slipway_runtime import cpu
+from slipway_runtime import cpu, memory
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.serve import admin, app
 from slipway_runtime.serve.batcher import Batcher
@@ -61,6 +61,7 @@ def run(env: Mapping[str, str] | None = None) -> int:
         return _last_word(settings, 64, "BadConfiguration", f"ports {ports} cannot be opened ({error.strerror})")
     threads = cpu.threads(settings.threads)
     cpu.set_thread_variables(os.environ, threads)
+    memory.keep_freed()
     os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
     # Its warnings hold whole URLs, which may be signed; what matters of them becomes a fault in our own words.
     os.environ["HF_HUB_VERBOSITY"] = "critical"

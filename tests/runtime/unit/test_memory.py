@@ -1,10 +1,15 @@
-"""Memory that is left, from made-up cgroups of both versions."""
+"""Memory that is left, from made-up cgroups of both versions; memory that malloc keeps."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from slipway_runtime import memory
 from slipway_runtime.memory import left
 
 MIB = 1024**2
@@ -53,3 +58,60 @@ def test_a_cgroup_over_its_limit_has_nothing_left(tmp_path: Path, machine: Path)
 
 def test_nothing_can_be_read(tmp_path: Path) -> None:
     assert left(tmp_path, tmp_path / "meminfo") is None
+
+
+_FORWARDS = """
+import gc, resource, sys
+import numpy as np
+from slipway_runtime import memory
+
+if sys.argv[1] == "keep":
+    assert memory.keep_freed()
+
+
+def forward():
+    return [np.ones(500_000, np.float32) for _ in range(8)]
+
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) // 1024 for line in status if line.startswith("RssAnon"))
+
+
+forward()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    forward()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+held = anonymous()
+large = np.ones(25_000_000, np.float32)
+assert anonymous() > held + 80
+del large
+print(faults, anonymous() - held)
+"""
+
+
+def _forwards(how: str, **variables: str) -> tuple[int, int]:
+    """(Page faults of 20 forwards, megabytes that remain of a block of 100)."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | variables
+    done = subprocess.run([sys.executable, "-c", _FORWARDS, how], env=env, capture_output=True, text=True, check=True)
+    faults, kept = map(int, done.stdout.split())
+    return faults, kept
+
+
+def test_what_a_forward_frees_is_there_for_the_next_and_large_blocks_go_back() -> None:
+    default, _ = _forwards("default")
+    faults, kept = _forwards("keep")
+    assert faults < default / 20
+    assert kept < 5
+
+
+def test_the_users_own_setting_of_malloc_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "131072")
+    assert not memory.keep_freed(SimpleNamespace(mallopt=lambda *_: pytest.fail("set all the same")))
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"):
+        monkeypatch.delenv(name, raising=False)
+    assert not memory.keep_freed(SimpleNamespace())
