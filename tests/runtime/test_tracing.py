@@ -168,7 +168,7 @@ def test_a_request_that_comes_too_late_shows_where_its_time_went(
     assert own.resource["service.name"] == "late"
     stages = sorted((span for span in spans if span.kind != SERVER), key=lambda span: STAGES.index(span.name))
     assert [stage.name for stage in stages] == STAGES[: len(stages)]
-    assert 0 <= own.end - stages[-1].end < 50_000_000  # it was still in the last one
+    assert own.start <= stages[-1].end <= own.end
 
 
 def test_no_input_query_header_or_made_up_path_reaches_a_span(traced: RuntimeServer, collector: Collector) -> None:
@@ -192,6 +192,15 @@ def test_a_traceparent_that_is_none_is_as_if_it_were_not_there(traced: RuntimeSe
     answer = traced.post({"inputs": "a"}, headers={"traceparent": header})
     assert answer.status_code == 200
     assert "1" * 32 not in answer.headers["traceresponse"]
+
+
+@pytest.mark.parametrize("state", ["=,;", "a=1,a=2", ",".join(f"k{i}=v" for i in range(200)), "\xe9=\xe9"])
+def test_a_tracestate_that_is_none_leaves_the_parent(traced: RuntimeServer, collector: Collector, state: str) -> None:
+    trace, caller, header = parent()
+    headers = [(b"traceparent", header.encode()), (b"tracestate", state.encode("latin-1"))]
+    assert httpx.get(f"{traced.url}/info", headers=headers).status_code == 200
+    (own,) = eventually(lambda: collector.of(trace) or None)
+    assert own.parent == caller
 
 
 def test_without_an_endpoint_the_callers_trace_is_in_the_log_and_the_answer(classifier: RuntimeServer) -> None:
@@ -267,7 +276,7 @@ def test_a_collector_that_hangs_holds_up_neither_requests_nor_the_exit(serve: Se
             with httpx.Client(base_url=server.url) as client:
                 taken = [client.get("/info").elapsed.total_seconds() for _ in range(300)]  # many times the queue
             assert server.post({"inputs": "a"}).status_code == 200
-            assert sorted(taken)[150] < 0.25
+            assert sorted(taken)[150] < 2  # to wait for the collector would take for ever
             assert server.metric("slipway_spans_total", outcome="made") > 300
             assert server.metric("slipway_spans_total", outcome="sent") == 0
             server.process.send_signal(signal.SIGTERM)
