@@ -69,7 +69,7 @@ class RuntimeServer:
             assert self.process.poll() is None, f"the server ended: {self.log.read_text()}"
             return httpx.get(f"{self.admin}/startupz", timeout=5).status_code == 200
 
-        eventually(answers, timeout=30, interval=0.02, retry=(AssertionError, httpx.TransportError))
+        eventually(answers, timeout=READY_SECONDS, interval=0.02, retry=(AssertionError, httpx.TransportError))
 
     def wait_for_stage(self, stage: str, timeout: float = READY_SECONDS) -> dict[str, Any]:
         def reached() -> dict[str, Any]:

@@ -63,18 +63,16 @@ async def drain(server: Server, listener: socket.socket, *, seconds: float, hurr
 async def _tell(server: Server) -> None:
     """End what is left; each request writes its own last words when it is cancelled."""
     state = server.server_state
+    until = time.monotonic() + TELL_SECONDS
     if state.tasks:
         event("requests in flight were ended", requests=len(state.tasks))
-    for task in list(state.tasks):
-        task.cancel()
-    if state.tasks:
+        for task in list(state.tasks):
+            task.cancel()
         await asyncio.wait(list(state.tasks), timeout=TELL_SECONDS)
     for connection in list(state.connections):
         connection.transport.close()  # what was written goes out first
-    for _ in range(round(TELL_SECONDS / _LOOK_SECONDS)):
-        if not state.connections:
-            return
-        await asyncio.sleep(_LOOK_SECONDS)
+    while state.connections and (left := until - time.monotonic()) > 0:  # noqa: ASYNC110 - uvicorn has no event for it
+        await asyncio.sleep(min(left, _LOOK_SECONDS))
 
 
 def refuse_handshakes(listener: socket.socket) -> None:

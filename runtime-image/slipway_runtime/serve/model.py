@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
+import itertools
 from concurrent.futures import Executor
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +59,11 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
         adapters = tuple(fetch_adapter(variant, around) for variant in settings.variants)
         return replace(artifact, adapters=adapters, dtype=settings.dtype)
 
+    attempts = itertools.count()
+
     def load_now(artifact: Artifact) -> Loaded:
+        if next(attempts):
+            gc.collect()  # what a failed attempt has left must not be frozen below
         task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)
         loaded: Loaded = importlib.import_module(TASKS[task].module).load(artifact, limits)
         if artifact.adapters:
@@ -81,6 +87,8 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
 
     async def warm_up(loaded: Loaded) -> None:
         await asyncio.get_running_loop().run_in_executor(inference, warm_up_now, loaded)
+        # What is there now stays: to go through it takes a tenth of a second, in which nobody is answered.
+        gc.freeze()
 
     async def fetch_in_thread(progress: Progress) -> Artifact:
         artifact = await asyncio.wrap_future(in_thread(lambda: fetch_now(progress), "fetch"))
