@@ -147,6 +147,34 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
+def endless(path: str, *, redirect: bool = False) -> Iterator[tuple[str, list[int]]]:
+    """A server without TLS whose answer at `path` does not end before 256 MiB: (its host, the bytes it got rid of)."""
+    sent: list[int] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            """Quiet."""
+
+        def do_GET(self) -> None:
+            self.send_response(302 if redirect and self.path.startswith(path) else 200)
+            self.send_header("Location", f"{path}again")
+            self.end_headers()
+            for _ in range(4096):
+                self.wfile.write(bytes(65536))
+                sent.append(65536)
+
+    server = _Server(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_address[1]}", sent
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
 def site(folder: Path, authority: Authority | None, *, host: str = "127.0.0.1", port: int = 0) -> Iterator[Site]:
     """Serve a folder by HTTPS, with a certificate for 127.0.0.1 and localhost; without an authority by HTTP."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from slipway_runtime.artifacts.digests import digests_of
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.artifacts.reference import Reference
 from slipway_runtime.artifacts.selection import Selection
-from slipway_runtime.artifacts.source import Entry, Source, make_room, storage_faults, wrong_digest
+from slipway_runtime.artifacts.source import Entry, Source, begun, make_room, storage_faults, wrong_digest
 from slipway_runtime.artifacts.store import Store, Whole
 from slipway_runtime.artifacts.weights import CorruptWeights, check_weights
 from slipway_runtime.errors import ModelFault
@@ -70,11 +70,12 @@ def _earlier(store: Store, reference: Reference, fault: ModelFault) -> Whole:
     answer: a token that was withdrawn must not go on working."""
     if fault.reason != "SourceUnreachable":
         raise fault
-    revision = reference.pinned or store.resolved()
-    stored = store.whole(revision, any_version=True) if revision else None
-    if stored is None:
-        raise fault
-    return stored
+    # A pinned reference may mean something else, too: the digest of an index that of the manifest for this machine.
+    for revision in (reference.pinned, store.resolved()):
+        stored = store.whole(revision, any_version=True) if revision else None
+        if stored is not None:
+            return stored
+    raise fault
 
 
 def _fetch(source: Source, revision: str, wanted: Wanted, store: Store, progress: Progress) -> Whole:
@@ -99,7 +100,8 @@ def _fetch(source: Source, revision: str, wanted: Wanted, store: Store, progress
 def _expect(progress: Progress, folder: Path, sizes: dict[str, int], reference: Reference) -> None:
     already = sum(size for name, size in sizes.items() if (folder / name).is_file())
     progress.expect(sum(sizes.values()), already=already)
-    make_room(folder, sum(sizes.values()) - already, reference)
+    missing = sum(sizes.values()) - already
+    make_room(folder, max(0, missing - begun(folder)), reference)
 
 
 def _checked_digests(

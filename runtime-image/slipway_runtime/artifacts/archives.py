@@ -7,8 +7,10 @@ has. The same rules for tar, tar.gz and zip. tarfile's own `data` filter is not 
 
 from __future__ import annotations
 
+import errno
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -116,8 +118,24 @@ def unsafe(source: str, what: str) -> ModelFault:
     )
 
 
-def damaged(source: str, error: BaseException) -> ModelFault:
-    """An archive that cannot be read."""
+@contextmanager
+def reading(source: str, *errors: type[Exception]) -> Iterator[None]:
+    """What a library raises over an archive that is none → ModelFault.
+
+    Among it a seek to before the file's beginning, and a chain of headers that each announce the next one.
+    """
+    caught: tuple[type[Exception], ...] = (*errors, EOFError, ValueError, RecursionError)
+    try:
+        yield
+    except caught as error:
+        raise _damaged(source, error) from None
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise _damaged(source, error) from None
+
+
+def _damaged(source: str, error: Exception) -> ModelFault:
     return ModelFault("ModelCorrupt", f"{source} cannot be read as an archive ({type(error).__name__})", "model.uri")
 
 

@@ -56,6 +56,8 @@ class HttpsSource:
         progress.add(sum(self._contents.files[name][1].size for name in names))
 
     def close(self) -> None:
+        if self._asked is not None:  # no room for it: its bytes were never read
+            self._asked[1].close()
         self._session.close()
 
     def _download(self, archive: Path, progress: Progress) -> None:

@@ -6,6 +6,7 @@ continues by byte range.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from slipway_runtime.artifacts.reference import Reference
 from slipway_runtime.artifacts.source import Entry, broke_off
 from slipway_runtime.errors import ModelFault
 
+COMMITS = re.compile(r"[A-Za-z0-9][\w.-]{0,127}", re.ASCII)  # mirrors have names of their own for them
 PARALLEL_FILES = 4  # more do not help one disk, and a mirror in the cluster is shared
 
 
@@ -44,7 +46,7 @@ class HubSource:
         with self._errors():
             name, revision = self.reference.location, self.reference.revision
             commit: str | None = self._api.model_info(name, revision=revision, timeout=30).sha
-        if commit is None:
+        if commit is None or not COMMITS.fullmatch(commit):  # it becomes the name of a folder
             raise ModelFault(
                 "SourceUnreachable",
                 f"{self._endpoint} gave no commit for {self.reference.shown}: is it a Hub mirror?",

@@ -25,7 +25,7 @@ from slipway_runtime.artifacts.https import web_errors
 from slipway_runtime.artifacts.layers import image_contents, plain_name
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.artifacts.reference import SHA256, Reference, plain, split_oci
-from slipway_runtime.artifacts.source import Entry, make_room, wrong_digest
+from slipway_runtime.artifacts.source import Entry, begun, make_room, wrong_digest
 from slipway_runtime.artifacts.tars import TarReader
 from slipway_runtime.artifacts.transfer import CHUNK, Body, transfer
 from slipway_runtime.artifacts.web import BROKEN, guard
@@ -72,9 +72,11 @@ class OciSource:
             if "manifests" in manifest:
                 digest, manifest = self._manifest(self._choose(manifest["manifests"]))
         try:
-            self._layers = tuple(_layer(layer) for layer in manifest["layers"][:MOST_LAYERS])
+            self._layers = tuple(_layer(layer) for layer in manifest["layers"][: MOST_LAYERS + 1])
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._corrupt("its manifest has no layers of the OCI image format") from None
+        if len(self._layers) > MOST_LAYERS:
+            raise self._corrupt(f"its manifest has more than {MOST_LAYERS} layers")
         return digest
 
     def list(self, downloads: Path, progress: Progress) -> Mapping[str, Entry]:
@@ -83,7 +85,8 @@ class OciSource:
             return self._titles()
         total = sum(layer.size for layer in self._layers)
         progress.expect(total)
-        make_room(downloads, total, self.reference)
+        have = sum(blob.stat().st_size for layer in self._layers if (blob := downloads / layer.digest).is_file())
+        make_room(downloads, max(0, total - have - begun(downloads)), self.reference)
         readers = []
         for layer in self._layers:
             blob = downloads / layer.digest
@@ -110,11 +113,12 @@ class OciSource:
         named = [layer for layer in self._layers if layer.name]
         root = model_root(layer.name for layer in named)
         for layer in named:
+            if not layer.name.startswith(root):
+                continue
             name = layer.name.removeprefix(root)
             if name in self._files:
                 raise unsafe(self.reference.shown, f"two layers have the title {name!r}")
-            if layer.name.startswith(root):
-                self._files[name] = layer
+            self._files[name] = layer
         return {name: Entry(layer.size, layer.digest) for name, layer in self._files.items()}
 
     @property
@@ -128,7 +132,7 @@ class OciSource:
             client = oras.provider.Registry(
                 self._registry, insecure=self._plain, auth_backend="basic" if scheme == "basic" else "token"
             )
-            guard(client.session, self._registry.rpartition(":")[0] or self._registry, self._plain_hosts)
+            guard(client.session, self._host, self._plain_hosts)
             client._tls_verify = client.auth._tls_verify = client.session.verify
             if self._login is not None:
                 client.auth.set_basic_auth(*self._login)
@@ -187,9 +191,10 @@ class OciSource:
         """The entry of an index for this machine, or the only one."""
         here = ("linux", _MACHINES.get(platform.machine(), platform.machine()))
         try:
-            able = [e for e in entries if (e.get("platform") or {}).get("os") != "unknown"]  # attestations
-            fit = [e for e in able if ((e.get("platform") or {}).get("os"), e["platform"].get("architecture")) == here]
-            digest = str((fit or able)[0]["digest"]) if fit or len(able) == 1 else ""
+            found = [(entry, entry.get("platform") or {}) for entry in entries]
+            able = [(entry, where) for entry, where in found if where.get("os") != "unknown"]  # attestations
+            fit = [(entry, where) for entry, where in able if (where.get("os"), where.get("architecture")) == here]
+            digest = str((fit or able)[0][0]["digest"]) if fit or len(able) == 1 else ""
         except (AttributeError, KeyError, TypeError):
             digest = ""
         if not SHA256.fullmatch(digest.removeprefix("sha256:")):

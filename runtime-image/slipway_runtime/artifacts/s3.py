@@ -7,6 +7,7 @@ AWS_REGION, web identity); the token file goes before them. Without any credenti
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import os
 import zlib
@@ -197,8 +198,11 @@ class S3Source:
 
 
 def _whole(checksum: str | None) -> str:
-    """As hexadecimal; "" where there is none, or only one over the checksums of an upload's parts."""
-    return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else ""
+    """As hexadecimal; "" where there is none, or only one over the checksums of an upload's parts, or no base64."""
+    try:
+        return base64.b64decode(checksum).hex() if checksum and "-" not in checksum else ""
+    except binascii.Error:
+        return ""
 
 
 def _crc32(path: Path) -> str:

@@ -83,6 +83,14 @@ def wrong_digest(name: str, reference: Reference, *, found: str, wanted: str, ki
     )
 
 
+def begun(folder: Path) -> int:
+    """Bytes on the disk of files on their way, here or below: ours end with .part, huggingface_hub's with .incomplete.
+
+    They are gone on with, or written anew in their own place: neither needs further room.
+    """
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix in (".part", ".incomplete"))
+
+
 def make_room(folder: Path, missing: int, reference: Reference) -> None:
     """NoSpace where `missing` bytes do not fit: said before gigabytes have moved."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from slipway_runtime.artifacts.archives import MOST_FILES, Member, clean_name, copy, damaged, most_bytes, unsafe
+from slipway_runtime.artifacts.archives import MOST_FILES, Member, clean_name, copy, most_bytes, reading, unsafe
 
 # Names and extended headers are read whole into memory by tarfile, whatever length they claim.
 MOST_HEADER = 1024**2
-_ERRORS = (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError, OverflowError)
+_ERRORS = (tarfile.TarError, zlib.error, gzip.BadGzipFile, OverflowError)
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 
@@ -44,28 +44,27 @@ class TarReader:
 
     def members(self) -> list[Member]:
         most, found = most_bytes(self._path), list[Member]()
-        try:
-            with self._open() as stream, tarfile.open(fileobj=_Bounded(stream), mode="r:") as archive:
-                while (info := archive.next()) is not None:
-                    archive.members = []  # type: ignore[attr-defined] # it would keep every one
-                    if info.offset_data + max(info.size, 0) > most:  # before it is read over
-                        raise unsafe(self._source, f"it grows to more than {most} bytes when unpacked")
-                    if (member := _member(info)) is not None:
-                        found.append(member)
-                    if len(found) > MOST_FILES:
-                        raise unsafe(self._source, f"it has more than {MOST_FILES} files")
-        except _ERRORS as error:
-            raise damaged(self._source, error) from None
+        with (
+            reading(self._source, *_ERRORS),
+            self._open() as stream,
+            tarfile.open(fileobj=_Bounded(stream), mode="r:") as archive,
+        ):
+            while (info := archive.next()) is not None:
+                archive.members = []  # type: ignore[attr-defined] # it would keep every one
+                if info.offset_data + max(info.size, 0) > most:  # before it is read over
+                    raise unsafe(self._source, f"it grows to more than {most} bytes when unpacked")
+                if (member := _member(info)) is not None:
+                    found.append(member)
+                if len(found) > MOST_FILES:
+                    raise unsafe(self._source, f"it has more than {MOST_FILES} files")
         return found
 
     def extract(self, wanted: Mapping[str, Member], folder: Path) -> None:
-        try:
-            with self._open() as stream:  # in the order of the stream: gzip cannot go back
-                for name, member in sorted(wanted.items(), key=lambda item: item[1].place):
-                    stream.seek(member.place)
-                    copy(stream, folder / name, member.size)
-        except _ERRORS as error:
-            raise damaged(self._source, error) from None
+        with reading(self._source, *_ERRORS), self._open() as stream:
+            # In the order of the stream: gzip cannot go back.
+            for name, member in sorted(wanted.items(), key=lambda item: item[1].place):
+                stream.seek(member.place)
+                copy(stream, folder / name, member.size)
 
     def _open(self) -> BinaryIO:
         with self._path.open("rb") as file:

@@ -6,6 +6,7 @@ redirect that points inside, gets nothing.
 
 from __future__ import annotations
 
+import io
 import ipaddress
 import os
 import socket
@@ -20,9 +21,14 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from slipway_runtime.artifacts.reference import plain
 
 CONNECT_SECONDS, READ_SECONDS = 10.0, 60.0
+MOST_ANSWER = 1024**2
 BROKEN = (urllib3.exceptions.HTTPError, requests.ConnectionError, requests.Timeout, ConnectionError, TimeoutError)
 # Metadata services of clouds that are not link-local: they hand out the machine's credentials.
 _METADATA = {ipaddress.ip_address(a) for a in ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192")}
+
+
+class TooLong(requests.RequestException):
+    """An answer that goes on where a short one was due."""
 
 
 class Refused(Exception):
@@ -57,7 +63,7 @@ class Guard(HTTPAdapter):
 
         self.poolmanager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
-    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+    def send(self, request: requests.PreparedRequest, *_: Any, **kwargs: Any) -> requests.Response:
         parts = urlsplit(request.url or "")
         if parts.scheme != "https" and not plain(str(parts.netloc), self._plain_hosts):
             raise Refused(f"{parts.netloc} is not asked without TLS: name it in SLIPWAY_PLAIN_HTTP_HOSTS to allow that")
@@ -65,7 +71,21 @@ class Guard(HTTPAdapter):
             _refuse(address, parts.hostname or "", self._local)
         if not kwargs.get("timeout"):
             kwargs["timeout"] = (CONNECT_SECONDS, READ_SECONDS)
-        return super().send(request, *args, **kwargs)
+        response = super().send(request, **{**kwargs, "stream": True})
+        if not kwargs.get("stream") or response.is_redirect:  # read whole by requests, into memory
+            _shorten(response)
+        return response
+
+
+def _shorten(response: requests.Response) -> None:
+    """Read an answer that is to be short: a token, a challenge, the page beside a redirect. Raises TooLong."""
+    try:
+        content = response.raw.read(MOST_ANSWER + 1, decode_content=True)
+    finally:
+        response.close()
+    if len(content) > MOST_ANSWER:
+        raise TooLong(f"more than {MOST_ANSWER} bytes where a short answer was due")
+    response.raw = io.BytesIO(content)
 
 
 def guard(session: requests.Session, home: str, plain_hosts: tuple[str, ...]) -> requests.Session:

@@ -10,10 +10,13 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from slipway_runtime.artifacts.archives import MOST_FILES, Member, clean_name, copy, damaged, most_bytes, unsafe
+from slipway_runtime.artifacts.archives import MOST_FILES, Member, clean_name, copy, most_bytes, reading, unsafe
 
-_ERRORS = (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError, ValueError, struct.error)
+_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, struct.error)
 _END = struct.Struct("<4s4H2LH")  # end of central directory record
+_END64 = struct.Struct("<4sQ2H2L4Q")  # the same of zip64
+_LOCATOR64 = struct.Struct("<4sLQL")  # where that is
+_LONGEST_END = _END64.size + _LOCATOR64.size + _END.size + 65535  # with a comment
 _LOCAL_HEADER = 30
 _MOST_DIRECTORY = MOST_FILES * 1024
 _KINDS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
@@ -26,12 +29,10 @@ class ZipReader:
         self._path, self._source = path, source
 
     def members(self) -> list[Member]:
-        try:
+        with reading(self._source, *_ERRORS):
             self._check_directory_size()
             with zipfile.ZipFile(self._path) as archive:
                 infos = archive.infolist()
-        except _ERRORS as error:
-            raise damaged(self._source, error) from None
         most = most_bytes(self._path)
         if len(infos) > MOST_FILES:
             raise unsafe(self._source, f"it has more than {MOST_FILES} files")
@@ -45,34 +46,40 @@ class ZipReader:
         return [member for member in found if member is not None]
 
     def extract(self, wanted: Mapping[str, Member], folder: Path) -> None:
-        try:
-            with zipfile.ZipFile(self._path) as archive:
-                infos = archive.infolist()
-                for name, member in wanted.items():
-                    with archive.open(infos[member.place]) as content:
-                        copy(content, folder / name, member.size)
-                        content.read(1)  # the end, where the checksum is compared
-        except _ERRORS as error:
-            raise damaged(self._source, error) from None
+        with reading(self._source, *_ERRORS), zipfile.ZipFile(self._path) as archive:
+            infos = archive.infolist()
+            for name, member in wanted.items():
+                with archive.open(infos[member.place]) as content:
+                    copy(content, folder / name, member.size)
+                    content.read(1)  # the end, where the checksum is compared
 
     def _check_directory_size(self) -> None:
-        """zipfile reads the whole directory into memory, and makes an object of each entry."""
+        """zipfile reads the whole directory into memory, and makes an object of each entry.
+
+        Where a locator of zip64 stands before the end, zipfile takes the size from zip64's record, whatever the end
+        itself says. Its versions look for that record in two ways; only a place where both find it is let through.
+        """
         size = self._path.stat().st_size
         with self._path.open("rb") as file:
-            file.seek(max(0, size - 65535 - _END.size))
+            begin = file.seek(max(0, size - _LONGEST_END))
             tail = file.read()
         at = tail.rfind(b"PK\x05\x06")
         if at < 0 or at + _END.size > len(tail):
             raise zipfile.BadZipFile
         *_, directory, _, _ = _END.unpack_from(tail, at)
-        if directory == 0xFFFFFFFF:  # zip64: its own record stands before the locator, 20 bytes before this one
-            record = tail.rfind(b"PK\x06\x06", 0, at)
-            directory = struct.unpack_from("<Q", tail, record + 40)[0] if record >= 0 else _MOST_DIRECTORY + 1
+        locator, record = at - _LOCATOR64.size, at - _LOCATOR64.size - _END64.size
+        if tail[max(0, locator) : at].startswith(b"PK\x06\x07"):
+            *_, place, _ = _LOCATOR64.unpack_from(tail, locator)
+            if record < 0 or place != begin + record or not tail.startswith(b"PK\x06\x06", record):
+                raise zipfile.BadZipFile
+            *_, directory, _ = _END64.unpack_from(tail, record)
         if directory > _MOST_DIRECTORY:
             raise unsafe(self._source, f"its directory has more than {_MOST_DIRECTORY} bytes")
 
 
 def _member(info: zipfile.ZipInfo, index: int) -> Member | None:
+    if not info.filename:
+        return Member("", info.file_size, index, "has no name")
     name, fault = clean_name(info.filename)
     kind = stat.S_IFMT(info.external_attr >> 16)
     if not fault and info.orig_filename != info.filename:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from slipway_runtime.artifacts import Artifact
@@ -93,8 +94,30 @@ def fetch(tmp_path: Path) -> Fetch:
     return Fetch(tmp_path / "cache")
 
 
-def is_the_model(artifact: Artifact, model: Path) -> bool:
-    """Its weights and descriptions arrived whole, its pickle and its code not at all."""
-    found = {path.name: path.read_bytes() for path in artifact.folder.iterdir() if path.is_file()}
+def broken_off(got: Artifact) -> int:
+    """Leave of what was fetched what an attempt leaves that broke off in the middle of the weights; bytes of them."""
+    weights = got.folder / WEIGHTS
+    content = weights.read_bytes()[:1_000_000]
+    weights.unlink()
+    (got.folder / f"{WEIGHTS}.part").write_bytes(content)
+    got.folder.with_name(f"{got.folder.name}.json").unlink()
+    return len(content)
+
+
+def free_space(monkeypatch: pytest.MonkeyPatch, *sizes: int) -> None:
+    """The cache's disk says that so many bytes are free when it is first asked, when it is asked again, …"""
+    left = list(sizes)
+
+    def statvfs(_: object) -> object:
+        return SimpleNamespace(f_bavail=left.pop(0), f_frsize=1)
+
+    monkeypatch.setattr("slipway_runtime.artifacts.source.os.statvfs", statvfs)
+
+
+def is_the_model(artifact: Artifact, model: Path, *beside: str) -> bool:
+    """Its weights and descriptions arrived whole, its pickle and its code not at all. `beside`: other files, which may
+    be there.
+    """
+    found = {p.name: p.read_bytes() for p in artifact.folder.iterdir() if p.is_file() and p.name not in beside}
     wanted = {path.name: path.read_bytes() for path in model.iterdir() if path.suffix not in (".bin", ".py")}
     return found == wanted

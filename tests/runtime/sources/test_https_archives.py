@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import pytest
 import requests
 from slipway_runtime.artifacts import transfer, web
 from slipway_runtime.artifacts.reference import from_uri
 
-from tests.runtime.sources.conftest import WEIGHTS, Fetch, is_the_model
-from tests.support.archives import Site, pack, sha256, site
+from tests.runtime.sources.conftest import WEIGHTS, Fetch, free_space, is_the_model
+from tests.support.archives import Site, endless, pack, sha256, site
 from tests.support.certificates import Authority
 from tests.support.runtime_server import serving
 
@@ -198,6 +199,39 @@ def test_a_server_serves_it_and_shows_digest_and_name(
         assert status["model"]["fromCache"] is False
         assert server.post({"inputs": "a film"}).status_code == 200
         assert "secret" not in server.log.read_text() + str(server.status())
+
+
+def test_a_redirect_with_an_endless_page_is_not_read_into_memory(fetch: Fetch) -> None:
+    with endless("/m.zip", redirect=True) as (host, sent):
+        fault = fetch.fault(lambda: fetch(f"http://{host}/m.zip", sha256="0" * 64, plain=host))
+    assert fault.reason == "SourceUnreachable"
+    assert "(TooLong)" in fault.message
+    assert sum(sent) < 32 * 1024**2
+
+
+def test_an_archive_for_which_there_is_no_room_leaves_no_connection_open(
+    served: Site, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fault is kept, for /status, and with it all that the attempt held."""
+    archive = pack(model, served.folder / "m.tar")
+    free_space(monkeypatch, 100)
+    fault = fetch.fault(lambda: fetch(f"{served.url}/m.tar", sha256=sha256(archive)))
+    assert fault.reason == "NoSpace"
+    port = int(served.url.rpartition(":")[2])
+    ours = [one for one in psutil.Process().net_connections("tcp") if one.raddr and one.raddr.port == port]
+    assert [one.status for one in ours if one.status == psutil.CONN_ESTABLISHED] == []
+
+
+def test_what_arrived_before_needs_no_room_again(
+    served: Site, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = pack(model, served.folder / "m.tar")
+    served.cut_after, served.cuts, served.answers = 400_000, 1, 1
+    fetch.fault(lambda: fetch(f"{served.url}/m.tar", sha256=sha256(archive)))
+    served.answers = -1
+    size = archive.stat().st_size
+    free_space(monkeypatch, size - 400_000, size)  # for the rest of the archive, and for what is unpacked
+    assert is_the_model(fetch(f"{served.url}/m.tar", sha256=sha256(archive)), model)
 
 
 def test_a_closed_port_is_unreachable(fetch: Fetch) -> None:

@@ -6,17 +6,19 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slipway_runtime.artifacts import transfer
+from slipway_runtime.artifacts import layers as image_layers
+from slipway_runtime.artifacts import oci, transfer
 from slipway_runtime.artifacts.credentials import read_docker
 
-from tests.runtime.sources.conftest import WEIGHTS, Fetch, is_the_model
+from tests.runtime.sources.conftest import WEIGHTS, Fetch, broken_off, free_space, is_the_model
 from tests.support import cutting
-from tests.support.archives import entry
+from tests.support.archives import endless, entry
 from tests.support.registry import INDEX, MANIFEST, Registry, docker_config, image_layer, registry
 from tests.support.runtime_server import free_ports, serving
 
@@ -126,6 +128,30 @@ def test_of_an_index_the_entry_for_this_machine_is_taken(hub: Registry, model: P
     assert f"its index has no manifest for linux/{here}" in fault.message
 
 
+@pytest.mark.parametrize("platform", [{}, {"platform": None}, {"platform": {}}], ids=["absent", "null", "empty"])
+def test_of_an_index_with_one_entry_that_one_is_taken(
+    hub: Registry, model: Path, fetch: Fetch, platform: dict[str, object]
+) -> None:
+    digest = hub.push_files("team/one", "files", model)
+    entry = {"mediaType": MANIFEST, "digest": digest, "size": 500, **platform}
+    hub.manifest("team/one", "v1", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}, INDEX)
+    assert fetch(uri(hub, "team/one:v1"), plain=hub.host).revision == digest
+
+
+def test_what_an_indexs_digest_means_is_still_known_without_the_registry(
+    tmp_path: Path, model: Path, fetch: Fetch
+) -> None:
+    with registry(tmp_path / "own") as own:
+        digest = own.push_files("m", "files", model)
+        entry = {"mediaType": MANIFEST, "digest": digest, "size": 500}
+        index = own.manifest("m", "v1", {"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}, INDEX)
+        assert index != digest
+        fetch(uri(own, f"m@{index}"), plain=own.host)
+    again = fetch(uri(own, f"m@{index}"), plain=own.host)
+    assert is_the_model(again, model)
+    assert (again.revision, bool(again.offline)) == (digest, True)
+
+
 def test_a_missing_tag_is_named(hub: Registry, fetch: Fetch) -> None:
     fault = fetch.fault(lambda: fetch(uri(hub, "team/none:v1"), plain=hub.host))
     assert (fault.reason, fault.param) == ("ModelNotFound", "model.uri")
@@ -171,6 +197,70 @@ def test_titles_that_lead_out_or_name_other_files_are_not_written(
     assert is_the_model(fetch(uri(hub, "team/titles:v1"), plain=hub.host), model)
     assert not Path("/tmp/slipway-escaped").exists()
     assert not list(tmp_path.rglob("*escaped*"))
+
+
+def test_a_file_beside_the_models_folder_is_no_second_one_in_it(hub: Registry, model: Path, fetch: Fetch) -> None:
+    layers = [hub.file_layer("team/beside", f"bert/{p.name}", p.read_bytes()) for p in sorted(model.iterdir())]
+    layers.append(hub.file_layer("team/beside", "tokenizer.json", b"{}"))
+    hub.push("team/beside", "v1", layers)
+    assert is_the_model(fetch(uri(hub, "team/beside:v1"), plain=hub.host), model)
+
+
+def test_more_layers_than_are_read_are_refused_and_not_left_out(
+    hub: Registry, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(oci, "MOST_LAYERS", 3)
+    hub.push_files("team/layers", "v1", model)
+    fault = fetch.fault(lambda: fetch(uri(hub, "team/layers:v1"), plain=hub.host))
+    assert fault.reason == "ModelCorrupt"
+    assert "its manifest has more than 3 layers" in fault.message
+
+
+def test_more_files_in_all_layers_than_any_image_has_are_refused(
+    hub: Registry, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_layers, "MOST_IN_IMAGE", 3)
+    hub.push("team/files", "v1", [hub.tar_layer("team/files", image_layer(model))])
+    fault = fetch.fault(lambda: fetch(uri(hub, "team/files:v1"), plain=hub.host))
+    assert fault.reason == "UnsafeFormat"
+    assert "its layers have more than 3 files" in fault.message
+
+
+def test_what_arrived_before_needs_no_room_again(
+    hub: Registry, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a volume that holds the model and not much more, an attempt that broke off can be gone on with."""
+    hub.push_files("team/room", "v1", model)
+    begun = broken_off(fetch(uri(hub, "team/room:v1"), plain=hub.host))
+    free_space(monkeypatch, (model / WEIGHTS).stat().st_size - begun)
+    assert is_the_model(fetch(uri(hub, "team/room:v1"), plain=hub.host), model)
+
+
+def test_what_arrived_before_of_an_image_needs_no_room_again(
+    hub: Registry, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = [image_layer(None, extra={"models/README.md": b"a"}), image_layer(model)]
+    layers = [hub.tar_layer("team/room-image", content) for content in packed]
+    hub.push("team/room-image", "v1", layers)
+    got = fetch(uri(hub, "team/room-image:v1"), plain=hub.host)
+    downloads = got.folder.parent / "downloads"
+    broken_off(got)
+    shutil.rmtree(got.folder)
+    downloads.mkdir()
+    small, large = (downloads / str(layer["digest"]).removeprefix("sha256:") for layer in layers)
+    small.write_bytes(packed[0])
+    large.with_name(f"{large.name}.part").write_bytes(packed[1][:1_000_000])
+    # Room for the rest of the layer, then for what is unpacked from it.
+    free_space(monkeypatch, len(packed[1]) - 1_000_000, sum(path.stat().st_size for path in model.iterdir()))
+    assert is_the_model(fetch(uri(hub, "team/room-image:v1"), plain=hub.host), model, "README.md")
+
+
+def test_a_challenge_that_never_ends_is_not_read_into_memory(fetch: Fetch) -> None:
+    with endless("/v2/") as (host, sent):
+        fault = fetch.fault(lambda: fetch(f"oci://{host}/m:v1", plain=host))
+    assert fault.reason == "SourceUnreachable"
+    assert "(TooLong)" in fault.message
+    assert sum(sent) < 32 * 1024**2
 
 
 def test_two_layers_of_one_title_are_refused(hub: Registry, model: Path, fetch: Fetch) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import random
 import stat
 import struct
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from slipway_runtime.artifacts import archives
+from slipway_runtime.artifacts.tars import TarReader
+from slipway_runtime.artifacts.zips import ZipReader
+from slipway_runtime.errors import ModelFault
 
 from tests.runtime.sources.conftest import Fetch, is_the_model
 from tests.support.archives import Change, Site, bomb, entry, long_header, pack, sha256, site
@@ -213,6 +219,74 @@ def test_a_zip_with_a_huge_directory_is_refused_before_it_is_read(
 ) -> None:
     monkeypatch.setattr("slipway_runtime.artifacts.zips._MOST_DIRECTORY", 100)
     refused(served, pack(model, served.folder / "m.zip"), fetch, "its directory has more than 100 bytes")
+
+
+def test_a_directory_of_zip64_that_the_end_of_the_archive_hides_is_measured(
+    served: Site, model: Path, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """zipfile takes the size from zip64's record wherever a locator stands, whatever the end itself says."""
+    archive = pack(model, served.folder / "m.zip")
+    content = archive.read_bytes()
+    end = len(content) - 22
+    directory, place = struct.unpack_from("<2L", content, end + 12)
+    entries = struct.unpack_from("<H", content, end + 10)[0]
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, directory, place)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1)
+    lie = content[end : end + 12] + struct.pack("<2L", 50, place) + content[end + 20 :]
+    archive.write_bytes(content[:end] + record + locator + lie)
+    monkeypatch.setattr("slipway_runtime.artifacts.zips._MOST_DIRECTORY", 100)
+    refused(served, archive, fetch, "its directory has more than 100 bytes")
+    # A locator that leads elsewhere is read differently by different versions of zipfile.
+    archive.write_bytes(content[:end] + record + struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1) + lie)
+    refused(served, archive, fetch, "cannot be read as an archive", "ModelCorrupt")
+
+
+def test_headers_that_each_announce_the_next_one_end(served: Site, model: Path, fetch: Fetch) -> None:
+    """tarfile follows them by calling itself."""
+
+    def chain(archive: tarfile.TarFile) -> None:
+        for _ in range(2000):
+            entry("x", b"12 a=bbbbbb\n", kind=tarfile.XHDTYPE)(archive)
+
+    archive = pack(model, served.folder / "m.tar", change=chain)
+    refused(served, archive, fetch, "cannot be read as an archive (RecursionError)", "ModelCorrupt")
+
+
+def test_a_directory_before_the_archives_beginning_is_corrupt(served: Site, model: Path, fetch: Fetch) -> None:
+    archive = pack(model, served.folder / "m.zip")
+    content = bytearray(archive.read_bytes())
+    struct.pack_into("<L", content, len(content) - 22 + 12, len(content) * 2)  # so the directory begins before the file
+    archive.write_bytes(content)
+    refused(served, archive, fetch, "cannot be read as an archive", "ModelCorrupt")
+
+
+def test_a_zip_with_a_file_without_a_name_is_refused(served: Site, model: Path, fetch: Fetch) -> None:
+    archive = zipped(served.folder / "m.zip", model, lambda z: z.writestr("NAME", "x"))
+    archive.write_bytes(archive.read_bytes().replace(b"NAME", b"\0AME"))  # zipfile ends a name at a zero
+    refused(served, archive, fetch, "has no name")
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_archives_with_bytes_turned_are_read_or_refused_and_nothing_else(
+    tmp_path: Path, model: Path, seed: int
+) -> None:
+    """Whatever is in the headers, a fault is told in our words: an exception of a library would be no fault at all."""
+    dice = random.Random(seed)  # noqa: S311 - not for secrets
+    small = tmp_path / "small"
+    small.mkdir()
+    for name in ("config.json", "vocab.txt", "n" * 120):
+        (small / name).write_text("{}" * 40)
+    for suffix, reader in ((".tar", TarReader), (".tar.gz", TarReader), (".zip", ZipReader)):
+        archive = pack(small, tmp_path / f"m{suffix}")
+        content = gzip.decompress(archive.read_bytes()) if suffix == ".tar.gz" else archive.read_bytes()
+        for _ in range(100):
+            changed = bytearray(content)
+            for _ in range(dice.choice((1, 2, 8))):
+                changed[dice.randrange(min(len(changed), 4096))] = dice.choice(b"\0\x01\x7f\x80\xff-xgLS09")
+            archive.write_bytes(gzip.compress(changed, 1) if suffix == ".tar.gz" else changed)
+            with suppress(ModelFault):
+                found = archives.contents(reader(archive, "m"), "m")
+                found.extract(found.files, tmp_path / "out")
 
 
 @pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])

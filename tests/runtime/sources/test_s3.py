@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from slipway_runtime.artifacts import transfer
 from slipway_runtime.artifacts.credentials import read_aws
+from slipway_runtime.artifacts.s3 import _whole
 
-from tests.runtime.sources.conftest import WEIGHTS, Fetch, is_the_model
+from tests.runtime.sources.conftest import WEIGHTS, Fetch, broken_off, free_space, is_the_model
 from tests.support import cutting
 from tests.support.runtime_server import free_ports, serving
 from tests.support.s3 import ACCESS, S3, SECRET, s3_server
@@ -153,6 +154,21 @@ def test_bytes_that_changed_on_the_servers_disk_are_corrupt(  # noqa: PLR0917 - 
         assert not fetch.files & {WEIGHTS, f"{WEIGHTS}.part"}
         weights.write_bytes(right)
         assert is_the_model(fetch("s3://models/m", token=keys), model)
+
+
+@pytest.mark.parametrize(
+    ("checksum", "found"), [("AQI=", "0102"), ("AQI=-3", ""), ("", ""), (None, ""), ("A", ""), ("?", "")]
+)
+def test_a_servers_checksum_is_used_where_it_is_one_of_the_whole(checksum: str | None, found: str) -> None:
+    assert _whole(checksum) == found
+
+
+def test_what_arrived_before_needs_no_room_again(
+    endpoint: S3, model: Path, fetch: Fetch, keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = broken_off(fetch(URI, token=keys))
+    free_space(monkeypatch, (model / WEIGHTS).stat().st_size - begun)
+    assert is_the_model(fetch(URI, token=keys), model)
 
 
 def test_an_object_that_was_uploaded_in_parts_is_checked_as_far_as_its_server_can(
