@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.waiting import eventually
 from tests.support.warm_process import WarmProcess
 
-READY_SECONDS = 120.0  # importing torch on two busy cores
+READY_SECONDS = 240.0  # importing torch on two cores that others use, too
 
 
 @dataclass
@@ -79,7 +79,7 @@ class RuntimeServer:
 
         return eventually(reached, timeout=timeout, retry=(AssertionError, httpx.TransportError))
 
-    def wait_for_fault(self, reason: str, timeout: float = 60.0) -> dict[str, Any]:
+    def wait_for_fault(self, reason: str, timeout: float = READY_SECONDS) -> dict[str, Any]:
         """The `error` of /status once it has this reason."""
 
         def seen() -> dict[str, Any]:

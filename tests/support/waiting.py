@@ -16,11 +16,13 @@ from typing import Literal, TypeVar
 
 T = TypeVar("T")
 Errors = type[Exception] | tuple[type[Exception], ...]
+PATIENCE = 60.0
+"""Seconds. Waiting ends early where things are well: it is short only where the time itself is what is promised."""
 
 
 def eventually(
     check: Callable[[], T | Literal[False] | None],
-    timeout: float = 30.0,
+    timeout: float = PATIENCE,
     interval: float = 0.05,
     *,
     retry: Errors = AssertionError,
@@ -59,7 +61,7 @@ def consistently(check: Callable[[], object], duration: float = 2.0, interval: f
 
 async def aeventually(
     check: Callable[[], Awaitable[T | Literal[False] | None]],
-    timeout: float = 30.0,  # noqa: ASYNC109 - the same words as `eventually`
+    timeout: float = PATIENCE,  # noqa: ASYNC109 - the same words as `eventually`
     interval: float = 0.05,
     *,
     retry: Errors = AssertionError,
