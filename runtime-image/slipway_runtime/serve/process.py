@@ -62,6 +62,7 @@ def run(env: Mapping[str, str] | None = None) -> int:
     threads = cpu.threads(settings.threads)
     cpu.set_thread_variables(os.environ, threads)
     memory.keep_freed()
+    memory.bound_kernel_caches(os.environ)
     os.environ.update(HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_PROGRESS_BARS="1", TOKENIZERS_PARALLELISM="false")
     # Its warnings hold whole URLs, which may be signed; what matters of them becomes a fault in our own words.
     os.environ["HF_HUB_VERBOSITY"] = "critical"

@@ -115,3 +115,48 @@ def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> Non
     for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_"):
         monkeypatch.delenv(name, raising=False)
     assert not memory.keep_freed(SimpleNamespace())
+
+
+_SHAPES = """
+import os, sys
+from slipway_runtime import memory
+
+if sys.argv[1] == "bound":
+    memory.bound_kernel_caches(os.environ)
+import torch
+
+
+def anonymous():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1024 for line in status if line.startswith("RssAnon"))
+
+
+layer = torch.nn.Linear(384, 768).bfloat16()
+with torch.inference_mode():
+    for rows in range(1, 150):
+        layer(torch.ones(rows, 384, dtype=torch.bfloat16))
+    before = anonymous()
+    for rows in range(150, 300):
+        layer(torch.ones(rows, 384, dtype=torch.bfloat16))
+print(anonymous() - before)
+"""
+
+
+def test_kernels_for_ever_new_shapes_do_not_pile_up() -> None:
+    own = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")
+    env = {name: value for name, value in os.environ.items() if name not in own}
+
+    def grown(how: str) -> float:
+        done = subprocess.run([sys.executable, "-c", _SHAPES, how], env=env, capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    unbound = grown("unbound")
+    if unbound < 20:
+        pytest.skip("this processor has no kernels of oneDNN for bfloat16")
+    assert grown("bound") < unbound / 3
+
+
+def test_the_users_own_size_of_a_kernel_cache_stays() -> None:
+    env = {"LRU_CACHE_CAPACITY": "7"}
+    memory.bound_kernel_caches(env)
+    assert env == {"LRU_CACHE_CAPACITY": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
