@@ -156,7 +156,18 @@ def _request(row: Row, parameters: Mapping[str, Any], place: str) -> TaskRequest
         request = row_request({"image": row["image"]}, {**parameters, **rest, "candidate_labels": names}, place=place)
         request.tasks = (_ZERO_SHOT_IMAGES,)
         return request
-    return row_request(row, parameters, place=place)
+    request = row_request(row, parameters, place=place)
+    request.inputs = _single(request.inputs, place)
+    return request
+
+
+def _single(value: Any, place: str) -> Any:
+    """A row is one input, perhaps in a list of its own; a chat is a list. Raises InvalidInput."""
+    while isinstance(value, list) and len(value) == 1 and not _is_chat(value):
+        value = value[0]
+    if isinstance(value, list) and not _is_chat(value):
+        raise InvalidInput(place, f"is a list of {len(value)}; a row is one input of the task: send a row for each")
+    return value
 
 
 def _is_chat(value: Any) -> bool:

@@ -19,6 +19,7 @@ MAX_DEPTH = 64
 MAX_NODES = 100_000  # lists and objects; a body of brackets alone would otherwise take a second
 _NAMED = 65536  # in larger bodies a doubled key is not named: finding it takes longer than reading them
 _PERHAPS_KEY = re.compile(rb'"\s*:')
+_NO_KEY = re.compile(rb'\\"\s*:')
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"(\s*:)?', re.DOTALL)
 
 
@@ -34,7 +35,7 @@ def strict_json(body: bytes, field: str = "", what: str = "the body") -> Any:
         ) from None
     if isinstance(data, dict | list):
         keys = _checked(data, body, field, what)
-        if keys < body.count(b":") and keys < len(_PERHAPS_KEY.findall(body)) and keys < _keys(body):
+        if keys < body.count(b":") and keys < _perhaps_keys(body) and keys < _keys(body):
             raise InvalidInput(field, f"{what} has {_doubled(body)} twice in one object; give it once")
     return data
 
@@ -66,6 +67,13 @@ def _checked(data: dict[str, Any] | list[Any], body: bytes, field: str, what: st
             return keys
         level = below
     raise InvalidInput(field, f"{what} is nested deeper than {MAX_DEPTH} levels")
+
+
+def _perhaps_keys(body: bytes) -> int:
+    """At least as many as the text has, and mostly just as many: quotes before a colon, without those inside texts."""
+    found = len(_PERHAPS_KEY.findall(body))
+    # A key may end with a backslash, written as two: then a quote after one may be its end.
+    return found if rb'\\"' in body else found - len(_NO_KEY.findall(body))
 
 
 def _keys(body: bytes) -> int:
