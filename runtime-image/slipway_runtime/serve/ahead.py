@@ -55,6 +55,7 @@ class Ahead:
                 importlib.import_module(module)
             if _MODEL_TYPE.fullmatch(model_type):
                 importlib.import_module(_modelling(model_type))
+            _compile_names(model_type)
         event("the model's code is imported", seconds=round(time.monotonic() - began, 3))
 
 
@@ -113,6 +114,13 @@ def _import_libraries() -> None:
     transformers.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     transformers.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     event("libraries are imported", seconds=round(time.monotonic() - began, 3))
+
+
+def _compile_names(model_type: str) -> None:
+    """The patterns of weights' names in older checkpoints: a thousand, compiled at the first call."""
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping  # noqa: PLC0415
+
+    get_checkpoint_conversion_mapping(model_type)  # type: ignore[no-untyped-call]
 
 
 def _modelling(model_type: str) -> str:
