@@ -37,6 +37,11 @@ def usual_function(config: Any) -> Function:
     return "none" if problem == "regression" else "sigmoid" if many else "softmax"
 
 
+def label_names(config: Any) -> list[str]:
+    """The model's words for its classes, in the order of its logits."""
+    return [str(config.id2label.get(i, f"LABEL_{i}")) for i in range(config.num_labels)]
+
+
 def best_labels(logits: Any, labels: Sequence[str], function: Function, top_k: int) -> list[dict[str, Any]]:
     """Logits [labels] → [{label, score}, …], best first."""
     scores = softmax(logits) if function == "softmax" else sigmoid(logits) if function == "sigmoid" else logits

@@ -27,12 +27,6 @@ def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 
 @pytest.fixture(scope="module")
-def client(server: RuntimeServer) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def text(server: RuntimeServer) -> str:
     """What Hugging Face's format says."""
     answer = httpx.post(server.url, content=WAV, headers={"Content-Type": "audio/x-wav"})

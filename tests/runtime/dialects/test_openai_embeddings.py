@@ -27,12 +27,6 @@ def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 
 @pytest.fixture(scope="module")
-def client(server: RuntimeServer) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
 def expected(server: RuntimeServer) -> Any:
     """The vectors in Hugging Face's format, which test_feature_extraction compares with the model."""
     return np.array(server.post({"inputs": TEXTS}, path="/pipeline/feature-extraction").json(), dtype=np.float32)

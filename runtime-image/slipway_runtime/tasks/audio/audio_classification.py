@@ -7,10 +7,9 @@ be cut.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification
 
 from slipway_runtime.artifacts import Artifact
@@ -19,9 +18,7 @@ from slipway_runtime.tasks.adapter import Adapter, Call, Item, Limits, Loaded, P
 from slipway_runtime.tasks.audio.hearing import TRAINING_ONLY, Hearing
 from slipway_runtime.tasks.audio.recordings import recordings_of, sounds_of, tone
 from slipway_runtime.tasks.loading import load_config, load_network, load_part
-from slipway_runtime.tasks.scores import sigmoid, softmax
-
-Function = Literal["sigmoid", "softmax", "none"]
+from slipway_runtime.tasks.scores import Function, best_labels, label_names, usual_function
 
 LONGEST = 60.0
 """Seconds that a model without a window of its own takes: attention's memory grows by the square."""
@@ -48,9 +45,9 @@ class AudioClassification(Adapter):
         self._limits = limits
         self._rate: int = hearing.extractor.sampling_rate
         self._longest = _window(hearing.extractor)
-        self._config = hearing.network.config
-        labels = self._config.id2label
-        self._labels = [str(labels.get(i, f"LABEL_{i}")) for i in range(self._config.num_labels)]
+        config = hearing.network.config
+        self._usual = usual_function(config)
+        self._labels = label_names(config)
 
     def parse(self, inputs: object, parameters: AudioClassificationParameters) -> Call:
         sounds, single = sounds_of(inputs, self._limits)
@@ -83,17 +80,7 @@ class AudioClassification(Adapter):
         return self.preprocess(self.parse(tone(1.0, self._rate), AudioClassificationParameters()))
 
     def _answer(self, logits: Any, p: AudioClassificationParameters) -> list[dict[str, Any]]:
-        function = p.function_to_apply or self._default_function()
-        scores = softmax(logits) if function == "softmax" else sigmoid(logits) if function == "sigmoid" else logits
-        best = np.argsort(-scores, kind="stable")[: p.top_k]
-        return [{"label": self._labels[i], "score": float(scores[i])} for i in best]
-
-    def _default_function(self) -> Function:
-        """As transformers' pipeline chooses; a single label has no share of anything."""
-        if self._config.problem_type == "regression":
-            return "none"
-        many = self._config.problem_type == "multi_label_classification"
-        return "sigmoid" if many or self._config.num_labels == 1 else "softmax"
+        return best_labels(logits, self._labels, p.function_to_apply or self._usual, p.top_k)
 
 
 def _window(extractor: Any) -> float:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
-import numpy as np
 from transformers import AutoModelForImageClassification
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.tasks.adapter import Limits, Loaded, Parameters
-from slipway_runtime.tasks.scores import sigmoid, softmax
+from slipway_runtime.tasks.scores import Function, best_labels, label_names, usual_function
 from slipway_runtime.tasks.vision.image_adapter import ImageAdapter, Prediction
-from slipway_runtime.tasks.vision.images import load_image_model
-
-Function = Literal["sigmoid", "softmax", "none"]
+from slipway_runtime.tasks.vision.images import ImageModel, load_image_model
 
 
 class ImageClassificationParameters(Parameters, frozen=True, kw_only=True):
@@ -31,19 +28,14 @@ class ImageClassification(ImageAdapter):
     parameters = ImageClassificationParameters
     outputs = ("logits",)
 
-    def answer(self, prediction: Prediction, parameters: ImageClassificationParameters) -> Any:
-        function = parameters.function_to_apply or self._default_function()
-        logits = prediction.output.logits[0].numpy()
-        scores = softmax(logits) if function == "softmax" else sigmoid(logits) if function == "sigmoid" else logits
-        best = np.argsort(-scores, kind="stable")[: parameters.top_k]
-        return [{"label": self.label(int(i)), "score": float(scores[i])} for i in best]
+    def __init__(self, model: ImageModel, limits: Limits) -> None:
+        super().__init__(model, limits)
+        self._labels = label_names(model.config)
+        self._usual = usual_function(model.config)
 
-    def _default_function(self) -> Function:
-        """As transformers' pipeline chooses."""
-        config = self._model.config
-        if config.problem_type == "regression":
-            return "none"
-        return "sigmoid" if config.problem_type == "multi_label_classification" or config.num_labels == 1 else "softmax"
+    def answer(self, prediction: Prediction, parameters: ImageClassificationParameters) -> Any:
+        logits = prediction.output.logits[0].numpy()
+        return best_labels(logits, self._labels, parameters.function_to_apply or self._usual, parameters.top_k)
 
 
 def load(artifact: Artifact, limits: Limits) -> Loaded:
