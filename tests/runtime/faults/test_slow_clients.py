@@ -187,7 +187,7 @@ def test_a_chunked_body_without_an_end_is_refused_as_soon_as_it_is_too_long(
     server: RuntimeServer, megabytes: int
 ) -> None:
     chunk = b"10000\r\n" + b"x" * 65536 + b"\r\n"
-    sent = 0
+    sent = 0.0  # megabytes
 
     def act() -> None:
         nonlocal sent

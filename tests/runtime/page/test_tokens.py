@@ -26,7 +26,7 @@ def server(serve: Serve, tmp_path_factory: pytest.TempPathFactory) -> Iterator[R
 
 
 def test_a_person_gives_the_token_and_asks_the_model(server: RuntimeServer, browser: Browser) -> None:
-    context = browser.new_context(viewport=DESK)
+    context = browser.new_context(viewport=DESK)  # type: ignore[arg-type]
     try:
         page = context.new_page()
         page.set_default_timeout(20_000)
@@ -55,7 +55,7 @@ def test_a_person_gives_the_token_and_asks_the_model(server: RuntimeServer, brow
 
 
 def test_the_api_s_own_page_asks_for_it_too(server: RuntimeServer, browser: Browser) -> None:
-    context = browser.new_context(viewport=DESK)
+    context = browser.new_context(viewport=DESK)  # type: ignore[arg-type]
     try:
         page = context.new_page()
         page.set_default_timeout(20_000)
