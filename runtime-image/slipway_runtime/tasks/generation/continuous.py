@@ -239,7 +239,8 @@ class _Batch:
             logits = self._decoder.read_together([row.prompt.ids for row in group], cache)
             return len(group) * max(row.item.length for row in group), logits, plain(cache)
         [row] = group
-        row.cache = row.cache or DynamicCache()
+        if row.cache is None:
+            row.cache = DynamicCache()
         whole = len(row.prompt.ids)
         begin, end = row.read, whole if row.prompt.extra else min(whole, row.read + most)
         logits = self._decoder.read(row.prompt, begin, end, row.cache)
