@@ -69,12 +69,17 @@ def _text(value: object, field: str) -> str:
     return value
 
 
-def too_long(field: str, tokens: int, most: int, mend: str) -> InvalidInput:
-    """`mend`: the parameter that, set to true, has the text cut; empty: none."""
+def too_long(field: str, tokens: int, most: int, mend: str, *, counted: bool = True) -> InvalidInput:
+    """`mend`: the parameter that, set to true, has the text cut; empty: none. Not `counted`: it has more."""
+    has = f"has {tokens} tokens" if counted else f"has more than {tokens} tokens"
     return InvalidInput(
-        field,
-        f"has {tokens} tokens, the model takes {most}; shorten it" + (f", or set {mend} to true" if mend else ""),
+        field, f"{has}, the model takes {most}; shorten it" + (f", or set {mend} to true" if mend else "")
     )
+
+
+_PIECE = 65_536
+"""Characters. Longer texts are counted in pieces first: while it is tokenized a text takes 400 bytes per token, though
+most may be thrown away (measured: 2 MB of one-letter words, 450 MB)."""
 
 
 Cut = Literal["longest_first", "only_first", "only_second"]
@@ -123,11 +128,15 @@ class TextTokenizer:
         Cut at `side` if `truncate`, else InvalidInput with both numbers.
         """
         most = min(limit or self.limit, self.limit)
+        if pair is None:
+            text, whole = self._enough(text, most, side, 2 * _piece(most) if truncate else _PIECE)
+        else:
+            text, pair, whole = self._enough_of_both(text, pair, most, side, truncate=truncate)
         encoded = self._encoded(self._plain(text, pair))
         if len(encoded.ids) <= most:
             return encoded
         if not truncate:
-            raise too_long(field, len(encoded.ids), most, "truncate" if side else "")
+            raise too_long(field, len(encoded.ids), most, "truncate" if side else "", counted=whole)
         return self._encoded(self._cut(text, pair, most, overlap=0, side=side or "right", cut=cut))
 
     def windows(
@@ -147,6 +156,15 @@ class TextTokenizer:
         Where `has_offsets`. The caller sees to it that what is not cut leaves more room than `overlap`. InvalidInput
         where it takes more windows than `at_most` (0: any number).
         """
+        bound = most * max(at_most, 1)
+        text, whole = self._enough(text, bound, side)
+        if pair is not None:
+            pair, whole_pair = self._enough(pair, bound, side)
+            whole = whole and whole_pair
+        if at_most and not whole:
+            raise InvalidInput(
+                field, f"takes more than {at_most} windows of {most} tokens, the most allowed; send less at once"
+            )
         encoding = self._plain(text, pair, places=True)
         if len(encoding.ids) > most:
             parted = encoding.sequence_ids.count(1 if cut == "only_second" else 0)
@@ -169,11 +187,17 @@ class TextTokenizer:
         return int(self.tokenizer.num_special_tokens_to_add(pair))
 
     def count(self, text: str) -> int:
-        """Tokens without the special ones."""
+        """Tokens without the special ones; of a text that is far too long, only more than the model takes."""
+        text, _ = self._enough(text, self.limit, "right")
         return len(self._encoded(self._plain(text, None)).ids) - self.special_tokens(pair=False)
 
-    def ids(self, text: str, *, special_tokens: bool = True) -> list[int]:
-        """All tokens of a text, however many. Without special tokens where the text brings its own."""
+    def ids(self, text: str, *, special_tokens: bool = True, most: int | None = None) -> list[int]:
+        """All tokens of a text. Without special tokens where the text brings its own.
+
+        Of a text that has far more than `most` only the last ones, more than `most`.
+        """
+        if most is not None:
+            text, _ = self._enough(text, most, "left")
         return self._encoded(self._plain(text, None, special_tokens=special_tokens)).ids
 
     def places(self, text: str, *, special_tokens: bool = True) -> list[tuple[int, int]]:
@@ -181,6 +205,38 @@ class TextTokenizer:
         if self._backend is None:
             return []
         return list(self._plain(text, None, special_tokens=special_tokens, places=True).offsets)
+
+    def _enough_of_both(self, text: str, pair: str, tokens: int, side: str, *, truncate: bool) -> tuple[str, str, bool]:
+        """The same of a pair. To be cut, also of what is shorter: tokenizers keeps every part of the one that it cuts
+        off with every part of the other. The longer stays the longer, which gets the odd token."""
+        least = 2 * _piece(tokens) if truncate else _PIECE
+        first, whole = self._enough(text, tokens, side, least)
+        second, whole_pair = self._enough(pair, tokens, side, least)
+        if truncate and not whole and not whole_pair:
+            if self._tokens(text) > self._tokens(pair):
+                first, _ = self._enough(text, 16 * tokens, side, least)
+            else:
+                second, _ = self._enough(pair, 16 * tokens, side, least)
+        return first, second, whole and whole_pair
+
+    def _tokens(self, text: str) -> int:
+        """How many there are, but for some that a cut splits or joins."""
+        pieces = (text[begin : begin + _PIECE] for begin in range(0, len(text), _PIECE))
+        return sum(len(self._encoded(self._plain(piece, None, special_tokens=False)).ids) for piece in pieces)
+
+    def _enough(self, text: str, tokens: int, side: str, least: int = _PIECE) -> tuple[str, bool]:
+        """(A part of the text that holds more than `tokens` tokens, False), or (all of it, True), as always up to
+        `least` characters. `side`: which end goes."""
+        if len(text) <= least:
+            return text, True
+        left, count, size = side == "left", 0, _piece(tokens)
+        for number, begin in enumerate(range(0, len(text), size), start=1):
+            end = begin + size
+            piece = text[-end : len(text) - begin] if left else text[begin:end]
+            count += len(self._encoded(self._plain(piece, None, special_tokens=False)).ids)
+            if count > tokens + 64 + 8 * number and end < len(text):  # a cut may split tokens, or join them
+                return (text[-end:] if left else text[:end]), False
+        return text, True
 
     def _plain(self, text: str, pair: str | None, *, special_tokens: bool = True, places: bool = False) -> Any:
         if self._backend is not None:
@@ -220,6 +276,11 @@ class TextTokenizer:
         if self.needs_types:
             arrays["token_type_ids"] = _padded([text.types for text in texts], longest, 0, left=left)
         return {name: torch.from_numpy(array).to(device, non_blocking=True) for name, array in arrays.items()}
+
+
+def _piece(tokens: int) -> int:
+    """Characters of which a few pieces usually hold so many tokens."""
+    return min(_PIECE, max(1024, 8 * tokens))
 
 
 def _padded(rows: Sequence[list[int]], longest: int, pad: int, *, left: bool) -> Any:

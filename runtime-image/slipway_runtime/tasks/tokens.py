@@ -27,7 +27,7 @@ class Piece:
 def pieces(loaded: Loaded, text: str, *, special_tokens: bool = True) -> list[Piece]:
     """However many; NotFound where the model reads no text."""
     tokenizer = _tokenizer(loaded)
-    ids = tokenizer.ids(text, special_tokens=special_tokens)
+    ids = tokenizer.ids(text, special_tokens=special_tokens, most=MAX_PIECES)
     if len(ids) > MAX_PIECES:
         raise InvalidInput("inputs", f"has {len(ids)} tokens, at most {MAX_PIECES} are listed; send it in parts")
     places = tokenizer.places(text, special_tokens=special_tokens)
