@@ -79,8 +79,8 @@ def keep_freed(libc: Any = None) -> bool:
 def bound_kernel_caches(env: MutableMapping[str, str]) -> None:
     """oneDNN, which computes in half precision, makes a kernel for every shape that it meets and keeps 1024 of them.
 
-    With lengths that differ from batch to batch that is more than half a gigabyte (measured: 0.7 MB each); 128 are a few
-    shapes of every layer. Unless the user set it. Call before torch is imported.
+    With lengths that differ from batch to batch that is more than half a gigabyte (measured: 0.7 MB each); 128 are
+    a few shapes of every layer. Unless the user set it. Call before torch is imported.
     """
     for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
         env.setdefault(name, "128")
