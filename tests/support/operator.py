@@ -84,7 +84,7 @@ class Operator:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         if wait:
-            eventually(self.is_ready, timeout=60)
+            eventually(self.is_ready, timeout=180)
 
     def stop(self) -> int:
         """SIGTERM, as the kubelet ends it; returns the exit code."""

@@ -61,10 +61,10 @@ def space(cluster: Cluster) -> Space:
     return Space(cluster, name)
 
 
-def made(space: Space, name: str = "emotions", *, within: float = 30) -> float:
+def made(space: Space, name: str = "emotions", *, within: float = 60) -> float:
     """Create an endpoint; the seconds until it has children and a status."""
     begun = time.monotonic()
-    eventually(lambda: space.cluster.create(endpoint(name, namespace=space.name)), timeout=20, retry=Exception)
+    eventually(lambda: space.cluster.create(endpoint(name, namespace=space.name)), retry=Exception)
     eventually(lambda: space.has_children(name=name) and space.status(name).get("phase"), timeout=within)
     return time.monotonic() - begun
 
@@ -87,12 +87,12 @@ def test_a_crd_that_comes_after_the_operator_goes_and_comes_again(
     for path in ("/livez", "/readyz"):
         assert operator.get(path).status_code == 200
     cluster.install_crds()
-    assert made(space) < 30
+    made(space)
     uninstall_crd(cluster)
-    eventually(lambda: operator.metrics().get('slipway_cached_objects{resource="modelendpoints"}') == 0, timeout=30)
+    eventually(lambda: operator.metrics().get('slipway_cached_objects{resource="modelendpoints"}') == 0)
     consistently(operator.is_running, duration=3)
     cluster.install_crds()
-    assert made(space, "again") < 30
+    made(space, "again")
     assert operator.process is process
     assert operator.is_running()
 
@@ -106,8 +106,8 @@ def test_an_api_server_killed_for_twenty_seconds(with_crd: Cluster, space: Space
     assert not operator.leads()  # it may not, without being able to renew
     with_crd.start()
     begun = time.monotonic()
-    made(space, "after", within=30)
-    assert time.monotonic() - begun < 30
+    made(space, "after")
+    assert time.monotonic() - begun < 60
     assert (operator.process is process, operator.get("/livez").status_code) == (True, 200)
     mine = [line for line in writes(with_crd, namespace=space.name) if "/emotions" in line]
     # Three children and the status; nothing was written again because of the outage.
@@ -119,7 +119,7 @@ def test_an_api_server_that_says_goodbye(with_crd: Cluster, space: Space, starte
     operator = started(with_crd)
     made(space)
     with_crd.plane.processes[APISERVER].terminate()
-    eventually(lambda: not answers(with_crd), timeout=20)
+    eventually(lambda: not answers(with_crd))
     consistently(operator.is_running, duration=2)
     with_crd.stop()
     with_crd.start()
@@ -134,13 +134,13 @@ def test_a_frozen_api_server(with_crd: Cluster, space: Space, started: Starter) 
     with_crd.pause()
     try:
         # It steps down within the deadline, though its renewal hangs for the whole request timeout.
-        eventually(lambda: not operator.leads(), timeout=12)
+        eventually(lambda: not operator.leads(), timeout=25)
         assert operator.get("/livez").status_code == 200
         consistently(operator.is_running, duration=4)
     finally:
         with_crd.resume()
-    assert made(space, "after", within=40) < 40
-    eventually(operator.leads, timeout=30)
+    made(space, "after")
+    eventually(operator.leads)
 
 
 def test_watches_that_go_silent_are_opened_anew(with_crd: Cluster, space: Space, started: Starter) -> None:
@@ -157,7 +157,7 @@ def test_watches_that_go_silent_are_opened_anew(with_crd: Cluster, space: Space,
             return False
 
         proxy.mutes = mute
-        assert made(space, "after") < 10
+        assert made(space, "after") < 30
         assert silenced
         eventually(
             lambda: (
@@ -174,7 +174,7 @@ def test_a_dead_watch_of_the_lease_fails_livez_while_writes_work(
         eventually(operator.leads)
         assert operator.get("/livez").status_code == 200
         proxy.mutes = lambda path: path.endswith("/leases")
-        failing = eventually(lambda: (r := operator.get("/livez")).status_code == 503 and r, timeout=15)
+        failing = eventually(lambda: (r := operator.get("/livez")).status_code == 503 and r)
         assert "a heartbeat written" in failing.text
         assert "has not come back through the watch" in failing.text
         assert operator.leads()
@@ -191,20 +191,20 @@ def test_an_operator_without_rights_is_not_ready_and_says_what_it_lacks(
     try:
         operator = started(with_crd, start=False)
         operator.start(wait=False)
-        eventually(lambda: "cannot list resource" in str(operator.log()), timeout=20)
+        eventually(lambda: "cannot list resource" in str(operator.log()))
         assert operator.get("/readyz").status_code == 503
         assert "services in all namespaces: not listed yet" in operator.get("/readyz").text
     finally:
         install_rights(with_crd)
-    eventually(operator.is_ready, timeout=30)
-    eventually(operator.leads, timeout=20)
+    eventually(operator.is_ready)
+    eventually(operator.leads)
 
 
 def refusal(operator: Operator) -> str:
     """What an operator that cannot start says last."""
     operator.start(wait=False)
     assert operator.process is not None
-    assert operator.process.wait(20) == 1
+    assert operator.process.wait(60) == 1
     (complaint,) = operator.complaints()
     assert "Traceback" not in complaint
     return complaint

@@ -68,7 +68,7 @@ def test_a_restart_with_twenty_endpoints_writes_nothing(cluster: Cluster, space:
             "podTemplate": template if number % 2 else {},
         }
         cluster.create(endpoint(name, namespace=space.name, **changes))
-    eventually(lambda: settled(space, names), timeout=30)
+    eventually(lambda: settled(space, names))
     # Somebody else's condition beside ours is no reason to write, either.
     cluster.http.patch(
         space.path("ModelEndpoint", "e0") + "/status",
@@ -139,7 +139,7 @@ def run(cluster: Cluster, space: Space, operator: Operator) -> Object:
             operator.start(wait=False)
         return space.has_children(*CHILDREN) and bool(space.status().get("phase"))
 
-    eventually(done, timeout=40)
+    eventually(done)
     return outcome(space)
 
 
@@ -209,7 +209,7 @@ def test_one_leads_and_the_other_is_as_healthy(cluster: Cluster, space: Space, t
         for path in ("/livez", "/readyz"):
             assert operator.get(path).text == "ok\n"
     cluster.create(endpoint(namespace=space.name))
-    eventually(lambda: space.status().get("phase"), timeout=10)
+    eventually(lambda: space.status().get("phase"))
     assert not [line for line in standby.log() if str(line["message"]).startswith("applied")]
     # A queue that only grows would look like hanging workers when the standby takes over.
     assert standby.metrics()['workqueue_depth{name="ModelEndpoint"}'] == 0
@@ -217,12 +217,12 @@ def test_one_leads_and_the_other_is_as_healthy(cluster: Cluster, space: Space, t
 
 def test_a_terminated_leader_hands_over_at_once(cluster: Cluster, space: Space, two: list[Operator]) -> None:
     leader, standby = two
-    begun = time.monotonic()
     assert leader.stop() == 0
-    eventually(standby.leads, timeout=3)
-    assert time.monotonic() - begun < 3
+    begun = time.monotonic()
+    eventually(standby.leads)
+    assert time.monotonic() - begun < 4, "as if it had waited for the lease's end"
     cluster.create(endpoint(namespace=space.name))
-    eventually(lambda: space.status().get("phase"), timeout=10)
+    eventually(lambda: space.status().get("phase"))
     assert holder(cluster) == "slipway-b"
 
 
@@ -230,10 +230,8 @@ def test_a_killed_leader_is_followed_when_its_lease_ends(cluster: Cluster, space
     leader, standby = two
     leader.kill()
     cluster.create(endpoint(namespace=space.name))
-    begun = time.monotonic()
-    eventually(standby.leads, timeout=10)
-    assert time.monotonic() - begun < 6 + 1
-    eventually(lambda: space.status().get("phase"), timeout=10)
+    eventually(standby.leads, timeout=25)  # its lease is of six
+    eventually(lambda: space.status().get("phase"))
 
 
 def test_a_leader_frozen_for_longer_than_its_lease_does_not_write_when_it_wakes(
@@ -241,11 +239,11 @@ def test_a_leader_frozen_for_longer_than_its_lease_does_not_write_when_it_wakes(
 ) -> None:
     leader, standby = two
     leader.freeze()
-    eventually(standby.leads, timeout=12)
+    eventually(standby.leads)
     cluster.create(endpoint(namespace=space.name))
-    eventually(lambda: space.status().get("phase"), timeout=10)
+    eventually(lambda: space.status().get("phase"))
     leader.thaw()
-    eventually(lambda: not leader.leads(), timeout=5)
+    eventually(lambda: not leader.leads())
     assert standby.leads()
     consistently(lambda: holder(cluster) == "slipway-b" and not leader.leads(), duration=2)
     eventually(lambda: leader.get("/livez").status_code == 200)
@@ -261,7 +259,7 @@ def test_two_operators_that_both_lead_end_in_the_same_state(cluster: Cluster, sp
     for number in range(5):
         cluster.create(endpoint(f"e{number}", namespace=space.name))
     names = [f"e{number}" for number in range(5)]
-    eventually(lambda: settled(space, names), timeout=20)
+    eventually(lambda: settled(space, names))
 
     def count() -> int:
         return len(
