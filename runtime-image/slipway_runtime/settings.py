@@ -132,7 +132,13 @@ class Settings:
     max_batch_tokens: int = _of(
         "SLIPWAY_MAX_BATCH_TOKENS", 4096, "memory and latency of one forward, padding included", ge=1
     )
-    max_queue_tokens: int = _of("SLIPWAY_MAX_QUEUE_TOKENS", 65536, "waiting time, against a long queue (429)", ge=1)
+    max_queue_tokens: int = _of("SLIPWAY_MAX_QUEUE_TOKENS", 65536, "memory, against a long queue (429)", ge=1)
+    max_queue_seconds: float = _of(
+        "SLIPWAY_MAX_QUEUE_SECONDS",
+        10.0,
+        "callers from a long wait: expected at most, by what ran of late (429)",
+        ge=0.01,
+    )
     max_requests: int = _of("SLIPWAY_MAX_REQUESTS", 512, "memory: requests held, queued or running (429)", ge=1)
     hold_seconds: float = _of(
         "SLIPWAY_HOLD_SECONDS", 30.0, "callers from a 503: how long a request waits for a loading model", ge=0, le=3600

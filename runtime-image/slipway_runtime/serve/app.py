@@ -167,6 +167,8 @@ def _generation(loaded: Loaded, settings: Settings) -> dict[str, object]:
         # Of prompt and answer together; the answer gets what the prompt leaves.
         "max_total_tokens": loaded.max_input_tokens + (settings.max_new_tokens if settings.max_input_tokens else 1),
         "max_new_tokens": settings.max_new_tokens,
+        # continuous, static or sequential: how its answers share the model, found by a trial at load
+        "batching": next((a.mode for a in loaded.adapters.values() if hasattr(a, "mode")), None),
     }
 
 

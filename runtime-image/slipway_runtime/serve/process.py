@@ -107,7 +107,7 @@ class Process:
         settings = self.settings
         inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
         workers = ThreadPoolExecutor(max(2, self.threads), thread_name_prefix="worker")
-        metrics, queue = Metrics(), Queue(settings.max_queue_tokens)
+        metrics, queue = Metrics(), Queue(settings.max_queue_tokens, settings.max_queue_seconds)
         lifecycle = Lifecycle(
             steps_for(settings, self.fault, inference),
             retry_seconds=settings.retry_seconds,

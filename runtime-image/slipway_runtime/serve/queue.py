@@ -8,6 +8,7 @@ another's only item beside its first.
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -50,8 +51,12 @@ class _Line:
 class Queue:
     """Full means `Overloaded` at once, never a longer wait."""
 
-    def __init__(self, max_tokens: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, max_tokens: int, max_seconds: float = math.inf, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`max_seconds`: how long what waits may be expected to take."""
         self._max_tokens = max_tokens
+        self._max_seconds = max_seconds
         self._clock = clock
         self._lock = threading.Lock()
         self._waiting: dict[Work, None] = {}  # removal in O(1)
@@ -77,8 +82,7 @@ class Queue:
         tokens = sum(item.length for item in items)
         loop, now = asyncio.get_running_loop(), self._clock()
         with self._lock:
-            if self._waiting and self.tokens + tokens > self._max_tokens:
-                self._check_share(tokens, caller)
+            self._check(tokens, caller)
             line = self._lines.setdefault(caller, _Line(self._now))
             line.end = max(line.end, self._now)
             works = []
@@ -92,12 +96,28 @@ class Queue:
         self.filled.set()
         return works
 
-    def _check_share(self, tokens: int, caller: str) -> None:
-        callers = len(self._lines.keys() | {caller})
-        own = self._lines[caller].tokens if caller in self._lines else 0
-        if callers == 1 or own + tokens > self._max_tokens / callers:
+    def check(self, caller: str) -> None:
+        """Overloaded where `put` would raise it for an item of one token: before a body is read, let alone parsed."""
+        with self._lock:
+            self._check(1, caller)
+
+    def _check(self, tokens: int, caller: str) -> None:
+        if not self._waiting:
+            return
+        line = self._lines.get(caller)
+        callers = len(self._lines) + (line is None)
+        share = ((line.tokens if line is not None else 0) + tokens) * callers
+        full = self.tokens + tokens > self._max_tokens
+        if full and (callers == 1 or share > self._max_tokens):
             raise Overloaded(
                 f"the queue is full ({self.tokens} of {self._max_tokens} tokens wait); try again later",
+                self.drain_seconds(),
+            )
+        most = self._max_seconds * self.tokens_per_second
+        if self.tokens > most > 0 and (callers == 1 or share > most):
+            raise Overloaded(
+                f"what waits will take about {self.tokens / self.tokens_per_second:.1f} s, at most "
+                f"{self._max_seconds:g} s are allowed; try again later",
                 self.drain_seconds(),
             )
 

@@ -132,6 +132,7 @@ class Service:
                     f"{self.in_flight} requests are held, queued or running, the most allowed; try again later",
                     self._queue.drain_seconds(),
                 )
+        self._queue.check(caller)
         self.in_flight += 1
         self._callers[caller] = own + 1
         self.metrics.in_flight.set(self.in_flight)

@@ -76,6 +76,18 @@ async def test_a_full_queue_refuses_at_once_with_when_to_come_back() -> None:
     assert len(queue) == 2
 
 
+async def test_a_queue_that_would_take_too_long_refuses_before_anything_is_read() -> None:
+    queue, double = Queue(10_000, 2.0), Doubler()
+    queue.put(double.items(1, 2, 3), "a")
+    queue.check("a")  # nothing is known of the pace
+    queue.tokens_per_second = 10.0
+    with pytest.raises(Overloaded, match=r"what waits will take about 3\.0 s, at most 2 s are allowed"):
+        queue.check("a")
+    queue.check("b")  # has nothing waiting
+    queue.tokens_per_second = 100.0
+    queue.check("a")
+
+
 async def test_a_request_larger_than_the_queue_is_taken_when_it_is_empty() -> None:
     queue, double = Queue(25), Doubler()
     queue.put(double.items(1, 2, 3, 4))

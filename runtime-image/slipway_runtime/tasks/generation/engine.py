@@ -35,7 +35,9 @@ class Engine:
         """Why it is no better mode; empty where it is the best."""
         self.grammars = Grammars(tokenizer, self._answers.ends)
         logger.info(
-            "answers are written in %s batches" if self.mode != "sequential" else "answers are written one by one",
+            "answers are written one by one"
+            if self.mode == "sequential"
+            else f"answers are written in {self.mode} batches",
             extra={"fields": {"mode": self.mode, "reason": self.reason}},
         )
 

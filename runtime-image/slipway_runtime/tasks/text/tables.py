@@ -42,9 +42,9 @@ def _turned(rows: list[Any], field: str) -> dict[str, list[Any]]:
 def _check(columns: dict[str, list[Any]], field: str) -> None:
     if not columns or not any(columns.values()):
         raise InvalidInput(field, "is empty; give at least one column and one row")
-    cells = sum(len(column) for column in columns.values())
-    if cells > MAX_CELLS:
-        raise InvalidInput(field, f"has {cells} cells, at most {MAX_CELLS} are allowed; send a part of it")
+    count = sum(len(column) for column in columns.values())
+    if count > MAX_CELLS:
+        raise InvalidInput(field, f"has {count} cells, at most {MAX_CELLS} are allowed; send a part of it")
     first, cells_of_first = next(iter(columns.items()))
     for name, cells in columns.items():
         if len(cells) != len(cells_of_first):
