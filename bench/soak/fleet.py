@@ -87,7 +87,7 @@ class Member:
         folder = self._folder / f"server-{len(self.lives)}"
         # Not the tree's own code, which may change meanwhile: PYTHONPATH comes before what is installed.
         server = stack.enter_context(serving(folder, False, PYTHONPATH=str(self._code), **place, **SETTINGS))
-        server.wait_for_stage("Ready")
+        server.wait_for_stage("Ready", timeout=900)  # four at once, on a busy machine
         return server
 
     async def replace(self) -> None:
