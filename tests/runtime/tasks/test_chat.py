@@ -13,7 +13,7 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.tasks.adapter import Limits, Listener, Loaded
 from slipway_runtime.tasks.generated import Generated, Token, ToolCall
 from slipway_runtime.tasks.generation.prompt import Prompt
-from slipway_runtime.tasks.generation.sequence import Sequence, Vocabulary
+from slipway_runtime.tasks.generation.sequence import Sequence, Vocabulary, advance
 from slipway_runtime.tasks.generation.tools import Calls
 from slipway_runtime.tasks.parameters import convert
 
@@ -196,10 +196,11 @@ def sequence_of(sequence: Sequence, ids: list[int]) -> None:
     import torch
 
     for token in ids:
-        logits = torch.zeros(400)
-        logits[token] = 10.0
+        logits = torch.zeros(1, 400)
+        logits[0, token] = 10.0
         assert not sequence.done
-        assert sequence.step(logits, logits.log_softmax(-1)) == token
+        advance([sequence], logits)
+        assert sequence.last == token
 
 
 @pytest.mark.parametrize(
