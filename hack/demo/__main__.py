@@ -130,8 +130,7 @@ def clear(kube: Kube, release: Release) -> None:
     """What an earlier demo left, or one that was interrupted."""
     if kube.find("namespace", SYSTEM, "") is not None:
         release.uninstall()
-    for namespace in (DEMO, SYSTEM):
-        kube.delete_namespace(namespace)
+    kube.delete_namespaces(DEMO, SYSTEM)
 
 
 def follow(kube: Kube) -> None:

@@ -94,13 +94,14 @@ def test_starting_it_again_is_quick_and_changes_nothing(running: Cluster) -> Non
     )
     begun = time.monotonic()
     running.up()
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30
     assert before == (
         sorted((paths.RUN / "pids").iterdir()),
         [f.read_text() for f in sorted((paths.RUN / "pids").iterdir())],
     )
 
 
+@pytest.mark.full
 def test_stopping_and_starting_takes_under_30_seconds(local: Cluster) -> None:
     local.up()
     local.down()

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.world import CHILDREN, NAMESPACE, SYSTEM, World
+from tests.e2e.world import CHILDREN, LOADING, NAMESPACE, POLL, SHARED, SYSTEM, World
 from tests.support import models
-from tests.support.kube import ROOT, Kube, environment, images
+from tests.support.kube import ROOT, Kube, Object, environment, images
 from tests.support.mirror_pod import MirrorPod
 from tests.support.release import Release
 from tests.support.waiting import eventually
@@ -25,6 +25,15 @@ EXPECTED = (
     # kopf's word for the API server's 429 in the second after a CRD was made; it waits and watches.
     "storage is (re)initializing",
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test waits for the cluster and the images, which a fresh machine has to build; any may wait for pods
+    on two cores that others use, too.
+    """
+    mine = [item for item in items if Path(__file__).parent in item.path.parents]
+    for number, item in enumerate(mine):
+        item.add_marker(pytest.mark.timeout(900 if number else 2400))
 
 
 @pytest.fixture(scope="session")
@@ -56,8 +65,7 @@ def installed(kube: Kube, model_folders: Path) -> Iterator[World]:
     release = Release(kube, SYSTEM, built, watch=watch, hub=mirror.url, name="slipway-e2e")
     # What an interrupted run left: some of a release is outside its namespaces.
     release.uninstall()
-    for namespace in (NAMESPACE, SYSTEM):
-        kube.delete_namespace(namespace)
+    kube.delete_namespaces(NAMESPACE, SYSTEM)
     for namespace in (NAMESPACE, SYSTEM):
         kube.namespace(namespace)
     try:
@@ -75,25 +83,36 @@ def installed(kube: Kube, model_folders: Path) -> Iterator[World]:
         yield World(kube, mirror, release, model_folders, audit_start=audit_start)
     finally:
         release.uninstall()
-        for namespace in (NAMESPACE, SYSTEM):
-            kube.delete_namespace(namespace)
+        kube.delete_namespaces(NAMESPACE, SYSTEM)
 
 
 @pytest.fixture
 def world(installed: World) -> Iterator[World]:
-    """For one test. Afterwards its endpoints are deleted, nothing of them may be left, and the operator may have
-    logged no error.
-    """
+    """For one test. Afterwards its endpoints are deleted, and the operator may have logged no error."""
     yield installed
-    for name in installed.made:
-        installed.delete(name)
-    eventually(lambda: not _left(installed), timeout=120, interval=0.5)
-    installed.made.clear()
+    if installed.made:
+        installed.delete(*installed.made, wait=False)
+        installed.made.clear()
     logged = [line for line in installed.release.logs() if line.get("level") in ("error", "critical")]
     unexpected = [line for line in logged if not any(words in str(line["message"]) for words in EXPECTED)]
     assert not unexpected, unexpected
 
 
-def _left(installed: World) -> list[str]:
-    found = installed.kube.all(CHILDREN, NAMESPACE, "slipway.dev/endpoint")
-    return [f"{obj['kind']}/{obj['metadata']['name']}" for obj in found]
+@pytest.fixture
+def emotions(world: World) -> Object:
+    """The shared endpoint: of acme/emotions, Ready, one pod. A test may change it in any way."""
+    return world.serve_shared()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left(installed: World) -> Iterator[None]:
+    """After each file nothing is left of the endpoints that its tests deleted: pods end while the next test works."""
+
+    def gone() -> bool:
+        found = installed.kube.all(CHILDREN, NAMESPACE, f"slipway.dev/endpoint,slipway.dev/endpoint!={SHARED}")
+        left = [f"{obj['kind']}/{obj['metadata']['name']}" for obj in found]
+        assert not left, left
+        return True
+
+    yield
+    eventually(gone, LOADING, POLL)

@@ -19,8 +19,8 @@ from tests.support.tiny import MAKERS
 
 Ask = Callable[[httpx.Client], httpx.Response]
 SMALL = {"requests": {"cpu": "50m", "memory": "300Mi"}, "limits": {"memory": "2Gi"}}
-LOADING = 300.0
-"""All of them start at once, on two cores."""
+LOADING = 600.0
+"""Seconds. All of them start at once, on two cores."""
 
 
 def json_of(answer: httpx.Response) -> Any:

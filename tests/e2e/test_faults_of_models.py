@@ -4,10 +4,13 @@ deleting anything.
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.world import LOADING, World
 from tests.support.builders import Object
+from tests.support.kube import http
 
-HEALS = LOADING + 30
+HEALS = 2 * LOADING
 """The runtime tries again after 10 s, then 20 s, …"""
 
 
@@ -21,6 +24,9 @@ def test_a_repository_that_does_not_exist_is_told_and_served_once_published(worl
     assert "acme/later" in told["message"]
     assert world.condition("absent", "ModelAvailable")["status"] == "False"
     assert world.endpoint("absent")["status"]["phase"] == "Failed"
+    status, body = asked(world, "absent")
+    assert status == 503
+    assert isinstance(body["error"], str), "a request meanwhile is answered in the Hub's words"
     try:
         world.mirror.publish("acme/later", world.models / "classifier")
         world.ready("absent", HEALS)
@@ -31,37 +37,39 @@ def test_a_repository_that_does_not_exist_is_told_and_served_once_published(worl
         world.mirror.withdraw("acme/later")
 
 
-def test_a_revision_that_does_not_exist_names_the_field(world: World) -> None:
-    world.create("revision", model={"id": "acme/emotions", "revision": "v9"})
-    told = world.fault("revision", "ModelNotFound", seconds=LOADING)
+def asked(world: World, name: str) -> tuple[int, Object]:
+    """Straight to the pod: a Service has no endpoint yet."""
+    [pod] = world.pods(name)
+    with world.kube.forward(f"pod/{pod['metadata']['name']}", world.namespace, 8080) as base:
+        return http(f"{base}/", {"inputs": "x"}, seconds=60)
+
+
+@pytest.mark.usefixtures("emotions")
+def test_a_change_to_a_revision_that_does_not_exist_names_it_and_keeps_the_old_one_serving(world: World) -> None:
+    world.edit("emotions", {"model": {"revision": "v9"}})
+    told = world.fault("emotions", "ModelNotFound", seconds=LOADING)
     assert "v9" in told["message"]
-    world.edit("revision", {"model": {"revision": "main"}})
-    world.ready("revision", HEALS)
+    assert world.endpoint()["status"]["phase"] == "UpdateFailed"
+    assert world.condition("emotions", "Serving")["status"] == "True"
+    world.answer()
+    world.edit("emotions", {"model": {"revision": None}})
+    assert world.ready()["status"]["phase"] == "Running"
 
 
-def test_a_gated_repository_is_told_and_served_once_a_token_is_there(world: World) -> None:
+def test_a_gated_repository_is_told_without_a_token_and_with_a_wrong_one_and_heals_in_place(world: World) -> None:
     world.create("gated", "acme/gated")
     told = world.fault("gated", "ModelGated", seconds=LOADING, stalled=True)
     assert "acme/gated" in told["message"]
     assert "tokenSecretRef" in told["message"]
-    secret(world, "hub", token="let-me-in")
-    try:
-        world.edit("gated", {"model": {"id": "acme/gated", "tokenSecretRef": {"name": "hub", "key": "token"}}})
-        world.ready("gated", HEALS)
-        world.answer("gated")
-    finally:
-        world.kube.kubectl("delete", "secret", "hub", "-n", world.namespace)
-
-
-def test_a_wrong_token_heals_when_the_secret_is_mended_without_a_restart(world: World) -> None:
     secret(world, "hub", token="wrong")
     try:
-        world.create("rotated", model={"id": "acme/gated", "tokenSecretRef": {"name": "hub", "key": "token"}})
-        world.fault("rotated", "ModelGated", seconds=LOADING)
+        world.edit("gated", {"model": {"id": "acme/gated", "tokenSecretRef": {"name": "hub", "key": "token"}}})
+        world.fault("gated", "ModelGated", words="with the given token", seconds=LOADING, stalled=True)
         secret(world, "hub", token="let-me-in")
         # The kubelet brings a changed Secret into the pod within about 90 s; then comes the runtime's next try.
-        world.ready("rotated", 300)
-        assert restarts(world, "rotated") == 0
+        world.ready("gated", HEALS)
+        assert restarts(world, "gated") == 0
+        world.answer("gated")
     finally:
         world.kube.kubectl("delete", "secret", "hub", "-n", world.namespace)
 
@@ -73,7 +81,7 @@ def test_a_missing_secret_is_told_and_healed_by_creating_it(world: World) -> Non
     assert "forgotten" in told["message"]
     secret(world, "forgotten", token="let-me-in")
     try:
-        world.ready("keyless", 300)
+        world.ready("keyless", HEALS)
     finally:
         world.kube.kubectl("delete", "secret", "forgotten", "-n", world.namespace)
 
@@ -90,26 +98,14 @@ def test_pickle_weights_are_refused_and_safetensors_heal_it(world: World) -> Non
         world.mirror.publish("acme/pickle", world.models / "pickle")
 
 
+@pytest.mark.usefixtures("emotions")
 def test_a_task_that_the_model_cannot_do_names_those_it_can(world: World) -> None:
-    world.create("wrong", "acme/emotions", task="fill-mask")
-    told = world.fault("wrong", "TaskNotSupported", seconds=LOADING, stalled=True)
+    world.edit("emotions", {"task": "fill-mask"})
+    told = world.fault("emotions", "TaskNotSupported", seconds=LOADING, stalled=True)
     assert "text-classification" in told["message"]
-    assert world.condition("wrong", "SpecValid")["status"] == "False"
-    world.edit("wrong", {"task": "text-classification"})
-    world.ready("wrong", HEALS)
-
-
-def test_a_failed_change_of_model_keeps_the_old_one_serving(world: World) -> None:
-    world.create("update")
-    world.ready("update")
-    world.edit("update", {"model": {"id": "acme/nowhere"}})
-    world.fault("update", "ModelNotFound", seconds=LOADING)
-    found = world.endpoint("update")
-    assert found["status"]["phase"] == "UpdateFailed"
-    assert world.condition("update", "Serving")["status"] == "True"
-    world.answer("update")
-    world.edit("update", {"model": {"id": "acme/emotions"}})
-    assert world.ready("update")["status"]["phase"] == "Running"
+    assert world.condition("emotions", "SpecValid")["status"] == "False"
+    world.edit("emotions", {"task": "text-classification"})
+    world.ready(seconds=LOADING)
 
 
 def secret(world: World, name: str, **data: str) -> None:

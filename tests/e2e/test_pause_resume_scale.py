@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import time
+import pytest
 
-from tests.e2e.world import World
+from tests.e2e.world import LOADING, POLL, World
+from tests.support.kube import Object
 from tests.support.waiting import consistently, eventually
 
 
-def test_pause_frees_the_pods_and_keeps_service_url_and_count(world: World) -> None:
-    world.create(replicas=2)
-    url = world.ready()["status"]["url"]
+@pytest.mark.usefixtures("emotions")
+def test_kubectl_scale_to_two_gives_two_that_answer_and_a_budget(world: World) -> None:
+    scale(world, "emotions", 2)
+    assert world.ready()["status"]["readyReplicas"] == 2
+    assert "PodDisruptionBudget/emotions" in world.children()
+    selector = world.endpoint()["status"]["selector"]
+    assert len(world.kube.all("pods", world.namespace, selector)) == 2
+    world.answer()
+    scale(world, "emotions", 1)
+    world.ready()
+    assert "PodDisruptionBudget/emotions" not in world.children()
+
+
+def test_pause_frees_the_pods_and_keeps_service_url_and_count(world: World, emotions: Object) -> None:
+    url = emotions["status"]["url"]
     address = world.kube.get("service", "emotions", world.namespace)["spec"]["clusterIP"]
-    started = time.monotonic()
-    world.edit("emotions", {"paused": True})
-    eventually(lambda: replicas(world) == 0, timeout=5, interval=0.02)
-    took = time.monotonic() - started
-    assert took < 1, f"the Deployment was at zero after {took:.2f} s"
-    eventually(lambda: world.condition("emotions", "Ready").get("reason") == "Paused", timeout=60)
-    eventually(lambda: world.pods() == [], timeout=10)  # ended pods are objects for a moment longer
+    world.edit("emotions", {"paused": True, "replicas": 2})
+    paused(world)
     found = world.endpoint()
+    assert world.kube.get("deployment", "emotions", world.namespace)["spec"]["replicas"] == 0
     assert found["status"]["phase"] == "Paused"
     assert found["status"]["url"] == url
     assert found["status"]["replicas"] == 0
@@ -33,36 +42,29 @@ def test_pause_frees_the_pods_and_keeps_service_url_and_count(world: World) -> N
     world.answer()
 
 
-def test_kubectl_scale_to_zero_pauses_and_to_two_resumes(world: World) -> None:
-    world.create()
-    world.ready()
-    scale(world, 0)
-    eventually(lambda: world.condition("emotions", "Ready").get("reason") == "Paused", timeout=60)
+@pytest.mark.usefixtures("emotions")
+def test_kubectl_scale_to_zero_pauses_and_to_one_resumes(world: World) -> None:
+    scale(world, "emotions", 0)
+    paused(world)
     assert world.endpoint()["spec"]["replicas"] == 0
-    scale(world, 2)
-    assert world.ready()["status"]["readyReplicas"] == 2
-    shown = world.kube.kubectl(
-        "get", "mep", "emotions", "-n", world.namespace, "-o", "jsonpath={.status.selector}"
-    ).stdout
-    assert len(world.kube.all("pods", world.namespace, shown)) == 2
+    scale(world, "emotions", 1)
+    assert world.ready()["status"]["readyReplicas"] == 1
 
 
 def test_scaling_a_paused_endpoint_does_not_wake_it(world: World) -> None:
-    world.create(paused=True)
-    eventually(lambda: world.condition("emotions", "Ready").get("reason") == "Paused", timeout=30)
-    scale(world, 3)
-    consistently(lambda: world.pods() == [], duration=5, interval=0.5)
-    assert world.endpoint()["spec"] | {"model": None} == world.endpoint()["spec"] | {
-        "model": None,
-        "paused": True,
-        "replicas": 3,
-    }
+    world.create("sleeper", paused=True)
+    eventually(lambda: world.condition("sleeper", "Ready").get("reason") == "Paused", LOADING, POLL)
+    scale(world, "sleeper", 3)
+    consistently(lambda: world.pods("sleeper") == [], duration=5, interval=0.5)
+    spec = world.endpoint("sleeper")["spec"]
+    assert (spec["paused"], spec["replicas"]) == (True, 3)
 
 
-def replicas(world: World) -> int:
-    count: int = world.kube.get("deployment", "emotions", world.namespace)["spec"]["replicas"]
-    return count
+def paused(world: World) -> None:
+    """Waits until it is told, and until ended pods are no objects any more."""
+    eventually(lambda: world.condition("emotions", "Ready").get("reason") == "Paused", LOADING, POLL)
+    eventually(lambda: world.pods() == [], LOADING, POLL)
 
 
-def scale(world: World, count: int) -> None:
-    world.kube.kubectl("scale", "mep/emotions", "-n", world.namespace, f"--replicas={count}")
+def scale(world: World, name: str, count: int) -> None:
+    world.kube.kubectl("scale", f"mep/{name}", "-n", world.namespace, f"--replicas={count}")

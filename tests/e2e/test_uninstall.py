@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.e2e.world import World
-from tests.support.waiting import eventually
 
 
+@pytest.mark.usefixtures("emotions")
 def test_endpoints_outlive_the_release_and_are_taken_up_again(world: World) -> None:
-    world.create()
-    world.ready()
-    pods = [pod["metadata"]["uid"] for pod in world.pods()]
+    pods = {pod["metadata"]["uid"] for pod in world.pods()}
 
     world.release.uninstall()
     assert world.kube.kubectl("get", "crd", "modelendpoints.slipway.dev", check=False).returncode == 0
@@ -19,6 +19,6 @@ def test_endpoints_outlive_the_release_and_are_taken_up_again(world: World) -> N
     world.edit("emotions", {"replicas": 2})
     world.release.install()
     assert world.ready()["status"]["readyReplicas"] == 2
-    kept = [pod["metadata"]["uid"] for pod in world.pods()]
-    assert set(pods) <= set(kept), "the pod that ran before was replaced"
-    eventually(lambda: len(kept) == 2, 1)
+    kept = {pod["metadata"]["uid"] for pod in world.pods()}
+    assert pods <= kept, "the pod that ran before was replaced"
+    assert len(kept) == 2

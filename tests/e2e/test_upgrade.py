@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 
-from tests.e2e.world import LOADING, SYSTEM, World
+import pytest
+
+from tests.e2e.world import LOADING, POLL, SYSTEM, World
 from tests.support.kube import ROOT
 from tests.support.waiting import eventually
 
 
+@pytest.mark.usefixtures("emotions")
 def test_an_upgrade_of_the_operator_restarts_no_pod(world: World) -> None:
-    world.create()
-    world.ready()
     before = [(pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in world.pods()]
     operator = set(world.release.pods())
     world.release.upgrade(logLevel="DEBUG")
-    world.kube.kubectl("rollout", "status", "deployment", world.release.name, "-n", SYSTEM, "--timeout=120s")
-    eventually(lambda: not operator & set(world.release.pods()), timeout=60)
+    world.kube.kubectl("rollout", "status", "deployment", world.release.name, "-n", SYSTEM, "--timeout=300s")
+    eventually(lambda: not operator & set(world.release.pods()), LOADING, POLL)
     after = [(pod["metadata"]["uid"], pod["status"]["containerStatuses"][0]["restartCount"]) for pod in world.pods()]
     assert after == before
     world.answer()
-    world.release.upgrade(logLevel="INFO")
 
 
 def test_the_upgrade_hook_brings_an_older_crd_up_to_date(world: World) -> None:
@@ -42,10 +42,9 @@ def explain(world: World) -> str:
     return world.kube.kubectl("get", "crd", "modelendpoints.slipway.dev", "-o", "json").stdout
 
 
+@pytest.mark.usefixtures("emotions")
 def test_an_image_that_is_not_there_keeps_the_old_pods_serving_and_is_told(world: World) -> None:
     """The runtime's image is a setting of the release: this is what a typing error in an upgrade does."""
-    world.create()
-    world.ready()
     world.release.upgrade(runtime__image__tag="no-such-tag")
     try:
         told = world.fault("emotions", "ImagePullFailed", seconds=LOADING, stalled=True)

@@ -128,8 +128,9 @@ class Kube:
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": wanted}})
         return name
 
-    def delete_namespace(self, name: str) -> None:
-        self.kubectl("delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=180s")
+    def delete_namespaces(self, *names: str) -> None:
+        """Side by side; waits until they are gone."""
+        self.kubectl("delete", "namespace", *names, "--ignore-not-found", "--wait=true", "--timeout=300s")
 
     @contextmanager
     def forward(self, target: str, namespace: str, port: int) -> Iterator[str]:

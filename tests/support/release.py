@@ -28,7 +28,7 @@ class Release:
 
     def install(self, command: str = "install") -> None:
         """Installs and waits until the operator's pods are ready."""
-        self._helm(command, self.name, str(CHART), "--wait", "--timeout", "240s", *self._values())
+        self._helm(command, self.name, str(CHART), "--wait", "--timeout", "600s", *self._values())
 
     def upgrade(self, **changes: object) -> None:
         """`helm upgrade` with changed values; dots of a path are written as double underscores."""
@@ -36,14 +36,15 @@ class Release:
         self.install("upgrade")
 
     def uninstall(self) -> None:
-        self._helm("uninstall", self.name, "--wait", "--timeout", "120s", "--ignore-not-found")
+        self._helm("uninstall", self.name, "--wait", "--timeout", "300s", "--ignore-not-found")
 
     def logs(self) -> list[dict[str, object]]:
         """Every line that the operator's pods logged, those of earlier containers of the same pods included."""
         selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/name=slipway"
         lines: list[str] = []
         for pod in self.kube.all("pods", self.namespace, selector):
-            for previous in ("--previous=false", "--previous=true"):
+            restarted = any(one["restartCount"] for one in pod["status"].get("containerStatuses", ()))
+            for previous in ("--previous=false", "--previous=true") if restarted else ("--previous=false",):
                 command = ("logs", "-n", self.namespace, pod["metadata"]["name"], previous)
                 lines += self.kube.kubectl(*command, check=False).stdout.splitlines()
         return [json.loads(line) if line.startswith("{") else {"level": "error", "message": line} for line in lines]
