@@ -25,7 +25,8 @@ def sigmoid(logits: Any) -> Any:
 def highest(scores: Any, most: int) -> Any:
     """Places of the `most` highest scores, best first; of equal ones the first."""
     if most < len(scores):  # a vocabulary's sorted in full takes ten times as long
-        among = np.flatnonzero(scores >= np.partition(scores, -most)[-most])
+        # Not >=: of NaN nothing would be left, and an empty answer would pass for one.
+        among = np.flatnonzero(~(scores < np.partition(scores, -most)[-most]))
         return among[np.argsort(-scores[among], kind="stable")[:most]]
     return np.argsort(-scores, kind="stable")
 
