@@ -16,8 +16,8 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"
 
 # How often a thread of a forward looks for the others before it sleeps (libgomp's GOMP_SPINCOUNT; by its default it
 # looks for milliseconds). Where other processes want the processors too, threads that spin keep those from running for
-# whom they wait: with six of them on two cores a forward of BERT was 25 times slower by the default than with this, alone
-# 4 per cent faster. With 300 it was 35 times, and 20 per cent.
+# whom they wait. Measured with BERT on two cores: among six busy processes 25 times as fast with this as by default,
+# alone 4 per cent slower; with 300 it was 35 times, and 20 per cent.
 SPINS = 3000
 
 
