@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 GREEDY = "127.0.0.2"
 OTHER = "127.0.0.3"
-OUTSTANDING = 120
+OUTSTANDING = 240
 TEXT = load.post({"inputs": "word " * 60})
 SINGLES = 3
 
@@ -30,7 +30,7 @@ def server(start: Start) -> Iterator[RuntimeServer]:
 async def _beside(
     server: RuntimeServer, greedy: bytes, single: bytes, *, outstanding: int
 ) -> tuple[float, list[load.Reply]]:
-    """The greedy caller's median seconds, and the other's answers, asked for one after the other meanwhile."""
+    """How long the last of the greedy caller's waited, and the other's answers, asked for one by one meanwhile."""
     loop = load.closed_loop(server.http_port, lambda _: greedy, callers=outstanding, total=outstanding, source=GREEDY)
     crowd = asyncio.create_task(loop)
     await asyncio.to_thread(eventually, lambda: server.status()["inFlight"] >= outstanding * 0.9)
@@ -38,23 +38,23 @@ async def _beside(
         singles = [await other.ask(single) for _ in range(SINGLES)]
     replies = await crowd
     served = [reply.seconds for reply in load.with_status(replies, 200)]
-    return load.percentile(served, 0.5), singles
+    return load.percentile(served, 0.95), singles
 
 
 def test_a_single_request_beside_hundreds_of_another_caller_waits_for_a_few_batches_only(server: RuntimeServer) -> None:
-    usual, singles = asyncio.run(_beside(server, TEXT, TEXT, outstanding=OUTSTANDING))
+    last, singles = asyncio.run(_beside(server, TEXT, TEXT, outstanding=OUTSTANDING))
     assert load.statuses(singles) == {200: SINGLES}
-    # In one line for all it would wait as long as each of the hundreds.
-    assert load.percentile([reply.seconds for reply in singles], 0.5) < usual / 3
+    # In one line for all it would wait as long as the last of the hundreds.
+    assert load.percentile([reply.seconds for reply in singles], 0.5) < last / 3
 
 
 def test_a_text_beside_another_callers_many_inputs_in_one_request_does_not_wait_for_all_of_them(
     server: RuntimeServer,
 ) -> None:
     many = load.post({"inputs": ["word " * 60] * 50})
-    usual, singles = asyncio.run(_beside(server, many, TEXT, outstanding=2))
+    last, singles = asyncio.run(_beside(server, many, TEXT, outstanding=2))
     assert load.statuses(singles) == {200: SINGLES}
-    assert load.percentile([reply.seconds for reply in singles], 0.5) < usual / 3
+    assert load.percentile([reply.seconds for reply in singles], 0.5) < last / 3
 
 
 def test_a_caller_who_has_filled_the_queue_is_refused_and_another_is_not(start: Start) -> None:
@@ -107,6 +107,6 @@ async def _writing(server: RuntimeServer) -> None:
     def asked(tokens: int) -> bytes:
         return load.post({"inputs": "the film", "parameters": {"max_new_tokens": tokens, "min_new_tokens": tokens}})
 
-    usual, singles = await _beside(server, asked(150), asked(2), outstanding=OUTSTANDING)
+    last, singles = await _beside(server, asked(150), asked(2), outstanding=OUTSTANDING)
     assert load.statuses(singles) == {200: SINGLES}
-    assert load.percentile([reply.seconds for reply in singles], 0.5) < usual / 3
+    assert load.percentile([reply.seconds for reply in singles], 0.5) < last / 3
