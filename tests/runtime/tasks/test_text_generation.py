@@ -265,11 +265,11 @@ def test_a_server_may_allow_less_than_the_model(folder: Path) -> None:
     ("parameters", "field", "says"),
     [
         ({"max_new_tokens": 0}, "max_new_tokens", ">= 1"),
-        ({"temperature": 0}, "temperature", "> 0"),
+        ({"temperature": 0}, "temperature", "> 1e-09"),
         ({"top_p": 1.5}, "top_p", "<= 1"),
         ({"top_k": 0}, "top_k", ">= 1"),
         ({"frequency_penalty": 3}, "frequency_penalty", "<= 2"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty", "> 0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty", "> 1e-09"),
         ({"watermark": True}, "watermark", "not done here"),
         ({"stop": ["a"], "stop_sequences": ["b"]}, "stop_sequences", "beside stop"),
         ({"stop": [""]}, r"stop\[0\]", "length >= 1"),

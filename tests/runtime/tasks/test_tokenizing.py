@@ -88,7 +88,7 @@ def test_a_long_text_leaves_others_their_turn_while_it_is_tokenized(reader: Text
         time.sleep(0.001)
         waits.append((now := time.perf_counter()) - last)
         last = now
-    assert max(waits) < 0.6 * (last - began)
+    assert max(waits) < max(0.6 * (last - began), 0.05)  # what is over in no time holds nobody up
 
 
 def test_several_threads_may_tokenize_at_once(reader: TextTokenizer) -> None:

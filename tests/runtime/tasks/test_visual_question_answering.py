@@ -164,7 +164,7 @@ def test_bad_input_is_named(chooser: tuple[Path, Loaded], inputs: Any, parameter
         ({"max_new_tokens": 2, "generate_kwargs": {"max_new_tokens": 3}}, "given twice: also in parameters.generate_"),
         ({"generate_kwargs": {"num_beams": 99}}, "parameters.generate_kwargs.num_beams: Expected int <= 16"),
         ({"generate_kwargs": {"logits_processor": []}}, "logits_processor"),
-        ({"generate_kwargs": {"temperature": 0}}, "parameters.generate_kwargs.temperature: Expected float > 1e-09"),
+        ({"generate_kwargs": {"temperature": 0}}, "parameters.generate_kwargs.temperature: Expected float > 0.0"),
     ],
 )
 def test_what_generate_may_be_asked_is_a_closed_list(
