@@ -12,6 +12,8 @@ from slipway_operator.handlers.probes import Probes
 from slipway_operator.process import Process
 from slipway_operator.settings import Settings
 
+LAST_TURNS_SECONDS = 0.1  # connections that were aborted end in the loop's next turns, some in several
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,4 +48,7 @@ async def _run(settings: Settings) -> int:
     asyncio.get_running_loop().set_exception_handler(
         lambda _, context: logger.debug("at the end: %s", context["message"])
     )
+    # Also where kopf has cut the clean-up off. The Lease was given up before, so nobody waits for this.
+    await process.disconnect()
+    await asyncio.sleep(LAST_TURNS_SECONDS)
     return 1 if process.failed is not None and process.failed.done() else 0

@@ -379,6 +379,7 @@ def test_the_operator_uses_just_the_rights_that_the_chart_grants(made: Space) ->
     expected = granted()
     made.patch("ModelEndpoint", {"spec": {"replicas": 1}})
     eventually(lambda: made.find("PodDisruptionBudget") is None)
+    eventually(lambda: len(made.pods()) == 1)  # the other one goes
     waiting = {"waiting": {"reason": "ContainerCreating"}}
     container = {"name": "serve", "ready": False, "restartCount": 0, "image": "x", "imageID": "", "state": waiting}
     scheduled = [{"type": "PodScheduled", "status": "True"}]
