@@ -159,7 +159,8 @@ class Queue:
         with self._lock:
             self._planned.clear()
             taken = []
-            for work in sorted(self._waiting, key=attrgetter("turn")):
+            while self._waiting:  # asked at every step, mostly for nothing: not the place to sort
+                work = min(self._waiting, key=attrgetter("turn"))
                 if work.item.forward != forward or not fits(work.item):
                     break
                 self._remove(work)
@@ -178,10 +179,6 @@ class Queue:
     def drain_seconds(self) -> float:
         """An estimate of when what waits now has run, at least 1."""
         return max(1.0, self.tokens / self.tokens_per_second) if self.tokens_per_second else 1.0
-
-    def age(self, work: Work) -> float:
-        """Seconds since it was put."""
-        return self._clock() - work.since
 
     def _plan(self, budget: int) -> None:
         if not self._waiting:

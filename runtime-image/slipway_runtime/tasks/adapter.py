@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -78,10 +78,15 @@ class Feed(Protocol):
         """An item's output, or an Exception: once for every item."""
 
 
-@runtime_checkable
-class Continuous(Forward, Protocol):
-    """A forward whose batch items may join and leave while it runs."""
+class Continuous(ABC):
+    """A Forward whose batch items may join and leave while it runs. To be derived from: a method of the same name does
+    not make one."""
 
+    @abstractmethod
+    def __call__(self, items: Sequence[Item]) -> list[Any]:
+        """As every Forward: one output per item."""
+
+    @abstractmethod
     def run(self, items: Sequence[Item], feed: Feed) -> None:
         """Until no item is left, `items` and what `feed` gave. Raises only where all of them are lost.
 

@@ -51,7 +51,7 @@ class Switched:
 
 
 @dataclass(frozen=True)
-class SwitchedContinuous(Switched):
+class SwitchedContinuous(Switched, Continuous):
     """The same of a continuous forward: while it runs, its adapter is on."""
 
     inner: Continuous

@@ -14,7 +14,7 @@ from slipway_runtime.errors import InferenceFailed, Overloaded
 from slipway_runtime.serve.batcher import Batcher, run_batch
 from slipway_runtime.serve.metrics import Metrics
 from slipway_runtime.serve.queue import Queue
-from slipway_runtime.tasks.adapter import Feed, Item
+from slipway_runtime.tasks.adapter import Continuous, Feed, Item
 
 
 class Doubler:
@@ -186,7 +186,7 @@ def _fits(room: Iterator[int], _: Item) -> bool:
     return next(room, None) is not None
 
 
-class Counter:
+class Counter(Continuous):
     """Counts each item's number down, one step for all; takes new ones between steps, at most `rows`."""
 
     def __init__(self, rows: int = 4) -> None:

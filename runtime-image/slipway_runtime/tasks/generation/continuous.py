@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
-from slipway_runtime.tasks.adapter import Feed, Item
+from slipway_runtime.tasks.adapter import Continuous, Feed, Item
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.generation.answers import Answers
 from slipway_runtime.tasks.generation.decoder import Decoder
@@ -63,7 +63,7 @@ class Row:
         return not self.read and not self.prompt.extra and len(self.prompt.ids) <= most
 
 
-class ContinuousBatches:
+class ContinuousBatches(Continuous):
     """A forward whose batches go on: see tasks/adapter.py's Continuous."""
 
     def __init__(self, answers: Answers, *, max_rows: int = _MAX_ROWS, part: int | None = None) -> None:
