@@ -90,9 +90,6 @@ class Options:
     stride: tuple[float, float] | None = None
     """Seconds that windows share at their left and right."""
 
-    def with_generate(self, **more: Any) -> dict[str, Any]:
-        return dict(self.generate) | more
-
 
 _BESIDE = ("language", "task", "prompt", "temperature")
 
