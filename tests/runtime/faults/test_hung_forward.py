@@ -76,8 +76,12 @@ def test_a_hung_forward_makes_the_pod_unready_then_not_live_and_both_again_when_
     assert classifier.probe("livez") == 200
     assert classifier.status()["error"] is None
     assert classifier.post(BODY).status_code == 200
-    said = [line["message"] for line in classifier.lines()]
-    assert said.count("unready") == said.count("forwards work again") == 1
+
+    def each_said_once() -> bool:
+        said = [line["message"] for line in classifier.lines()]
+        return said.count("unready") == said.count("forwards work again") == 1
+
+    eventually(each_said_once)
 
 
 def test_forwards_that_are_slow_but_come_back_never_make_it_unready(classifier: RuntimeServer, switches: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.runtime.conftest import Serve
 from tests.support.runtime_server import RuntimeServer
 from tests.support.tiny import generation
+from tests.support.waiting import eventually
 
 TEXTS = ("the film was great", "a cat", "the great cat of the film", "the")
 SETTINGS: tuple[dict[str, Any], ...] = (
@@ -41,5 +42,5 @@ def test_each_of_many_callers_gets_what_it_would_get_alone(server: RuntimeServer
 
 
 def test_the_log_says_how_answers_are_written(server: RuntimeServer) -> None:
-    said = [line for line in server.lines() if "mode" in line]
+    said = eventually(lambda: [line for line in server.lines() if "mode" in line])
     assert [(line["mode"], line["reason"]) for line in said] == [("continuous", "")]
