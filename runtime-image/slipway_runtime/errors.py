@@ -1,7 +1,7 @@
 """The errors of the runtime, as one tree.
 
     ModelFault                  the model cannot be served: shown in /status, tried again later
-    RequestError                one request cannot be answered; each kind has its status in serve/errors.py
+    RequestError                one request cannot be answered; each kind has its status in serve/dialects/statuses.py
     ├── InvalidInput            the caller can mend it: names the field
     ├── BodyTooLarge            more bytes or items than the limits allow
     ├── UnsupportedEncoding     a compressed body

@@ -15,7 +15,7 @@ from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.errors import REASON_CODES, ModelFault
 from slipway_runtime.serve import admin
-from slipway_runtime.serve.lifecycle import Lifecycle, Steps, describe
+from slipway_runtime.serve.life.lifecycle import Lifecycle, Steps, describe
 
 ARTIFACT = Artifact(Path("/x"), "org/name", "c0ffee", {}, (), 90_868_376)
 

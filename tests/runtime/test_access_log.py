@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 import pytest
-from slipway_runtime.serve.access import REFUSALS_PER_SECOND
+from slipway_runtime.serve.observe.access import REFUSALS_PER_SECOND
 
 from tests.runtime.conftest import Serve, Start
 from tests.support.runtime_server import RuntimeServer, free_ports

@@ -10,7 +10,7 @@ from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
-from slipway_runtime.serve import ahead
+from slipway_runtime.serve.loading import ahead
 
 from tests.runtime.conftest import Start
 from tests.support.hub_mirror import running

@@ -10,7 +10,7 @@ from typing import Any
 
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.folder import open_folder
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Item, Limits, Loaded
 from slipway_runtime.tasks.detect import choose_task
 from slipway_runtime.tasks.parameters import convert

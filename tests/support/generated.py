@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 from slipway_runtime.serve.dialects import Exchange
-from slipway_runtime.serve.service import Answer, Part
+from slipway_runtime.serve.inference.service import Answer, Part
 from slipway_runtime.tasks.generated import Generated, Token, ToolCall
 
 

@@ -1,6 +1,12 @@
-"""Serving: connection → auth → http → dialect → service → queue → batcher → forward → service → dialect.
+"""Serving, in the order in which a request passes: edge → dialects → inference → the model, and the same way back.
 
-process (sockets, threads, signals) starts lifecycle (fetch, load, retry), watchdog and the two servers (app on 8080,
-admin on 9090); draining ends them. dialects/ knows nothing of models, batcher and queue know nothing of HTTP, tasks/
-knows nothing of either. middleware tells metrics, access log and spans of each request what stages says of it.
+    edge/       sockets, connections, tokens, bodies, the drain. What a request is before anybody knows what it asks
+    dialects/   bytes of Hugging Face, OpenAI, TGI, Open Inference, Azure, SageMaker to requests, answers to bytes
+    inference/  service → queue → batcher → forward → service. Knows neither HTTP nor what a model is
+    loading/    files, imports, weights, the first forward: what makes a server Ready
+    life/       the stage a server is in, and whether its forwards still work
+    observe/    metrics, access log, traces
+
+process starts it all and app lays the routes; admin answers the kubelet and Prometheus on a port of its own.
+openapi/ and page/ describe what is served.
 """

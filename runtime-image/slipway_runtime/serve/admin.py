@@ -20,11 +20,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from slipway_runtime.serve.dashboards import Exposition
-from slipway_runtime.serve.lifecycle import describe
-from slipway_runtime.serve.queue import Queue
-from slipway_runtime.serve.service import Service
-from slipway_runtime.serve.tokens import Tokens
+from slipway_runtime.serve.edge.tokens import Tokens
+from slipway_runtime.serve.inference.queue import Queue
+from slipway_runtime.serve.inference.service import Service
+from slipway_runtime.serve.life.lifecycle import describe
+from slipway_runtime.serve.observe.dashboards import Exposition
 
 
 class Admin:

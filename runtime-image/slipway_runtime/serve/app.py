@@ -14,7 +14,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway_runtime import __version__
 from slipway_runtime.cpu import threads
-from slipway_runtime.serve.auth import Authentication
 from slipway_runtime.serve.dialects.azure import Azure
 from slipway_runtime.serve.dialects.dispatch import Dispatch
 from slipway_runtime.serve.dialects.huggingface import HuggingFace
@@ -27,15 +26,16 @@ from slipway_runtime.serve.dialects.openai.embeddings import Embeddings
 from slipway_runtime.serve.dialects.openai.models import Models
 from slipway_runtime.serve.dialects.sagemaker import Ping, invocations
 from slipway_runtime.serve.dialects.tgi import TextGenerationInference
-from slipway_runtime.serve.http import TaskEndpoint
-from slipway_runtime.serve.middleware import Observe
+from slipway_runtime.serve.edge.auth import Authentication
+from slipway_runtime.serve.edge.http import TaskEndpoint
+from slipway_runtime.serve.edge.middleware import Observe
+from slipway_runtime.serve.edge.tokens import Tokens
+from slipway_runtime.serve.inference.service import Service
+from slipway_runtime.serve.observe.tracing import Tracing
 from slipway_runtime.serve.openapi import OpenAPI
 from slipway_runtime.serve.page import Page
 from slipway_runtime.serve.page import names as page_files
-from slipway_runtime.serve.service import Service
 from slipway_runtime.serve.tokenize import Tokenize
-from slipway_runtime.serve.tokens import Tokens
-from slipway_runtime.serve.tracing import Tracing
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Loaded
 

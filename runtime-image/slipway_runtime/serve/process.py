@@ -24,19 +24,19 @@ import uvloop
 from slipway_runtime import cpu, memory
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.serve import admin, app
-from slipway_runtime.serve.batcher import Batcher
-from slipway_runtime.serve.connection import ConnectionLimits
-from slipway_runtime.serve.draining import drain
-from slipway_runtime.serve.lifecycle import Lifecycle
-from slipway_runtime.serve.listening import Server, allow_files, listen
-from slipway_runtime.serve.logs import configure, event, lines, logger
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.model import self_check, steps_for
-from slipway_runtime.serve.queue import Queue
-from slipway_runtime.serve.service import Service
-from slipway_runtime.serve.tokens import Tokens
-from slipway_runtime.serve.tracing import Tracing
-from slipway_runtime.serve.watchdog import Watchdog
+from slipway_runtime.serve.edge.connection import ConnectionLimits
+from slipway_runtime.serve.edge.draining import drain
+from slipway_runtime.serve.edge.listening import Server, allow_files, listen
+from slipway_runtime.serve.edge.tokens import Tokens
+from slipway_runtime.serve.inference.batcher import Batcher
+from slipway_runtime.serve.inference.queue import Queue
+from slipway_runtime.serve.inference.service import Service
+from slipway_runtime.serve.life.lifecycle import Lifecycle
+from slipway_runtime.serve.life.watchdog import Watchdog
+from slipway_runtime.serve.loading.model import self_check, steps_for
+from slipway_runtime.serve.observe.logs import configure, event, lines, logger
+from slipway_runtime.serve.observe.metrics import Metrics
+from slipway_runtime.serve.observe.tracing import Tracing
 from slipway_runtime.settings import Settings, SettingsError
 
 LOG_SECONDS = 1.0  # for the last lines, where nobody reads them

@@ -13,8 +13,8 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai.requests import CHAT_FIELDS, ChatRequest, chat_of
 from slipway_runtime.serve.dialects.tgi import TextGenerationInference
-from slipway_runtime.serve.http import TaskEndpoint, headers_of, read_body, send_body
-from slipway_runtime.serve.service import Service, told
+from slipway_runtime.serve.edge.http import TaskEndpoint, headers_of, read_body, send_body
+from slipway_runtime.serve.inference.service import Service, told
 from slipway_runtime.tasks.adapter import Limits, Loaded
 
 

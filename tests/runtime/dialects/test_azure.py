@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from slipway_runtime.serve.dialects.azure import Azure
-from slipway_runtime.serve.service import Answer
+from slipway_runtime.serve.inference.service import Answer
 from slipway_runtime.tasks.adapter import Media
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.transcript import Transcript

@@ -11,7 +11,7 @@ from PIL import Image
 from slipway_runtime.errors import InvalidInput, UnsupportedEncoding
 from slipway_runtime.serve.dialects import Exchange, Reply
 from slipway_runtime.serve.dialects.huggingface import HuggingFace
-from slipway_runtime.serve.service import Answer
+from slipway_runtime.serve.inference.service import Answer
 from slipway_runtime.tasks.adapter import Media
 from slipway_runtime.tasks.transcript import Segment, Transcript
 

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from slipway_runtime.serve.dialects.open_inference import OpenInference
-from slipway_runtime.serve.service import Answer
+from slipway_runtime.serve.inference.service import Answer
 from slipway_runtime.tasks.adapter import Media
 from slipway_runtime.tasks.generated import Generated
 

@@ -13,7 +13,7 @@ from slipway_runtime.serve.dialects.openai import Context
 from slipway_runtime.serve.dialects.openai.audio import Audio
 from slipway_runtime.serve.dialects.openai.forms import read_form
 from slipway_runtime.serve.dialects.openai.subtitles import srt, vtt
-from slipway_runtime.serve.service import Answer
+from slipway_runtime.serve.inference.service import Answer
 from slipway_runtime.tasks.transcript import Segment, Transcript, Word
 
 WAV = b"RIFF\x00\r\n--x\xff"

@@ -10,7 +10,7 @@ from slipway_runtime.errors import InvalidInput
 from slipway_runtime.serve.dialects import Exchange
 from slipway_runtime.serve.dialects.openai import Context
 from slipway_runtime.serve.dialects.openai.chat import ChatCompletions
-from slipway_runtime.serve.service import TaskRequest
+from slipway_runtime.serve.inference.service import TaskRequest
 from slipway_runtime.tasks.generated import ToolCall
 
 from tests.support.generated import answer, events, generated

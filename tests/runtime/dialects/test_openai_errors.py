@@ -18,15 +18,15 @@ from slipway_runtime import errors as e
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.serve.app import build
-from slipway_runtime.serve.batcher import Batcher
 from slipway_runtime.serve.dialects import Dialect
 from slipway_runtime.serve.dialects.openai import Context
 from slipway_runtime.serve.dialects.openai.chat import ChatCompletions
-from slipway_runtime.serve.errors import status_of
-from slipway_runtime.serve.lifecycle import Lifecycle, Steps
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.queue import Queue
-from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.dialects.statuses import status_of
+from slipway_runtime.serve.inference.batcher import Batcher
+from slipway_runtime.serve.inference.queue import Queue
+from slipway_runtime.serve.inference.service import Service
+from slipway_runtime.serve.life.lifecycle import Lifecycle, Steps
+from slipway_runtime.serve.observe.metrics import Metrics
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Loaded, Parameters
 

@@ -193,7 +193,7 @@ def test_words_leave_the_models_attention_as_it_was(models: dict[str, Loaded]) -
 
 
 def test_a_recording_that_nobody_waits_for_is_given_up(models: dict[str, Loaded]) -> None:
-    from slipway_runtime.serve.batcher import run_batch
+    from slipway_runtime.serve.inference.batcher import run_batch
 
     adapter = models["whisper"].adapters["automatic-speech-recognition"]
     items = adapter.preprocess(adapter.parse(sound(LONG), adapter.parameters(return_timestamps=True)))

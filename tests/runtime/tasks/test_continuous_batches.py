@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Continuous, Item, Limits, Loaded
 from slipway_runtime.tasks.generation.continuous import ContinuousBatches
 from slipway_runtime.tasks.generation.engine import Engine

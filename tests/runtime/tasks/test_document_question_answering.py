@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from slipway_runtime.errors import InvalidInput, ModelFault
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Loaded
 
 from tests.support.asking import ask, load

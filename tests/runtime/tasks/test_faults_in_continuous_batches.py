@@ -13,7 +13,7 @@ import pytest
 import torch
 from slipway_runtime.artifacts.folder import open_adapter
 from slipway_runtime.errors import InferenceFailed, InvalidInput
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Continuous, Item, Limits, Listener, Loaded
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.generation.sequence import likeliest

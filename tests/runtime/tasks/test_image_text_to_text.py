@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from slipway_runtime.errors import InvalidInput, ModelFault
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Limits, Listener, Loaded
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.parameters import convert

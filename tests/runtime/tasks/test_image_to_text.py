@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Loaded
 
 from tests.support.asking import ask, load

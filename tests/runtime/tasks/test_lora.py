@@ -15,7 +15,7 @@ import pytest
 import torch
 from slipway_runtime.artifacts.folder import open_adapter
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Item, Loaded
 from slipway_runtime.tasks.parameters import convert
 from slipway_runtime.tasks.variants import attach

@@ -10,7 +10,7 @@ import pytest
 import torch
 from openai import OpenAI
 from slipway_runtime.artifacts.folder import open_adapter
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Loaded
 from slipway_runtime.tasks.parameters import convert
 from slipway_runtime.tasks.variants import attach

@@ -14,7 +14,7 @@ import orjson
 import pytest
 import torch
 from slipway_runtime.artifacts.folder import open_folder
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Limits, Loaded
 from slipway_runtime.tasks.detect import choose_task
 from slipway_runtime.tasks.precision import converts

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Limits, Listener, Loaded
 from slipway_runtime.tasks.generated import Generated, Token
 from slipway_runtime.tasks.parameters import convert

@@ -17,7 +17,7 @@ from PIL import Image
 from slipway_runtime.artifacts.selection import select
 from slipway_runtime.artifacts.weights import CorruptWeights
 from slipway_runtime.errors import InvalidInput, ModelFault
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks import detect
 from slipway_runtime.tasks.adapter import Limits, Loaded, Media
 from slipway_runtime.tasks.multimodal import diffusion

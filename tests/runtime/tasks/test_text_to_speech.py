@@ -80,7 +80,7 @@ def test_without_a_seed_each_answer_differs_and_with_one_it_is_the_same(models: 
 
 
 def test_a_text_sounds_the_same_in_any_company(models: dict[str, Loaded]) -> None:
-    from slipway_runtime.serve.batcher import run_batch
+    from slipway_runtime.serve.inference.batcher import run_batch
 
     adapter = models["vits"].adapters["text-to-speech"]
     calls = [adapter.parse(text, adapter.parameters(seed=SEED)) for text in ("rain", TEXT, "a")]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Limits, Loaded
 from slipway_runtime.tasks.parameters import convert
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve.batcher import run_batch
+from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.tasks.adapter import Limits, Loaded
 from slipway_runtime.tasks.parameters import convert
 from transformers import AutoImageProcessor, AutoModelForZeroShotImageClassification, AutoTokenizer, pipeline

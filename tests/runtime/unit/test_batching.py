@@ -7,7 +7,7 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slipway_runtime.serve.batching import LEAST, WINDOW_SECONDS, Pace, cut, window
+from slipway_runtime.serve.inference.batching import LEAST, WINDOW_SECONDS, Pace, cut, window
 
 CPU = Pace(fixed=4e-3, per_token=1e-4)  # one more forward costs as much as 40 tokens
 

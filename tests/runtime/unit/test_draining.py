@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 
 import pytest
-from slipway_runtime.serve.draining import refuse_handshakes
-from slipway_runtime.serve.listening import listen
+from slipway_runtime.serve.edge.draining import refuse_handshakes
+from slipway_runtime.serve.edge.listening import listen
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1", ""])

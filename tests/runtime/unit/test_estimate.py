@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from slipway_runtime.artifacts.progress import Progress
-from slipway_runtime.serve.estimate import seconds_until_ready
+from slipway_runtime.serve.life.estimate import seconds_until_ready
 
 
 def estimate(

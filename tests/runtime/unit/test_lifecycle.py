@@ -11,7 +11,7 @@ import pytest
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.serve.lifecycle import Lifecycle, Steps, describe
+from slipway_runtime.serve.life.lifecycle import Lifecycle, Steps, describe
 from slipway_runtime.tasks.adapter import Loaded
 
 ARTIFACT = Artifact(Path("/model"), "org/name", "c0ffee", {}, (), 1000)

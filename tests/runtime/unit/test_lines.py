@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from slipway_runtime.serve.lines import Lines
+from slipway_runtime.serve.observe.lines import Lines
 
 
 @pytest.fixture

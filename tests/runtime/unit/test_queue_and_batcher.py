@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 from slipway_runtime.errors import InferenceFailed, Overloaded
-from slipway_runtime.serve.batcher import Batcher, run_batch
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.queue import Queue
+from slipway_runtime.serve.inference.batcher import Batcher, run_batch
+from slipway_runtime.serve.inference.queue import Queue
+from slipway_runtime.serve.observe.metrics import Metrics
 from slipway_runtime.tasks.adapter import Continuous, Feed, Item
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slipway_runtime.serve.queue import MOST_PACES, Queue
+from slipway_runtime.serve.inference.queue import MOST_PACES, Queue
 from slipway_runtime.tasks.adapter import Item
 
 

@@ -14,11 +14,11 @@ import pytest
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.errors import DeadlineExceeded, InferenceFailed, InvalidInput, NotFound, Overloaded
-from slipway_runtime.serve.batcher import Batcher
-from slipway_runtime.serve.lifecycle import Lifecycle, Steps
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.queue import Queue
-from slipway_runtime.serve.service import Service, TaskRequest
+from slipway_runtime.serve.inference.batcher import Batcher
+from slipway_runtime.serve.inference.queue import Queue
+from slipway_runtime.serve.inference.service import Service, TaskRequest
+from slipway_runtime.serve.life.lifecycle import Lifecycle, Steps
+from slipway_runtime.serve.observe.metrics import Metrics
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Loaded, Parameters
 

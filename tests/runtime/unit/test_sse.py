@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from slipway_runtime.serve import sse
+from slipway_runtime.serve.dialects import sse
 
 
 def parsed(stream: bytes) -> list[bytes]:

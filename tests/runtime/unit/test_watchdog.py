@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from slipway_runtime.errors import ModelUnavailable
-from slipway_runtime.serve import watchdog
-from slipway_runtime.serve.lifecycle import Lifecycle
-from slipway_runtime.serve.watchdog import Watchdog
+from slipway_runtime.serve.life import watchdog
+from slipway_runtime.serve.life.lifecycle import Lifecycle
+from slipway_runtime.serve.life.watchdog import Watchdog
 
 from tests.runtime.unit.test_lifecycle import Clock, lifecycle
 

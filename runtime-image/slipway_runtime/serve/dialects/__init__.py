@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from slipway_runtime.errors import RequestError
-from slipway_runtime.serve.service import Answer, Part, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, Part, TaskRequest
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Dialect(ABC):
 
     name: ClassVar[str]
     statuses: ClassVar[Mapping[type[RequestError], int]] = {}
-    """Where this format's status differs from serve/errors.py."""
+    """Where this format's status differs from serve/dialects/statuses.py."""
 
     @abstractmethod
     def parse(self, body: bytes, headers: Mapping[str, str], path: Mapping[str, str]) -> Exchange:

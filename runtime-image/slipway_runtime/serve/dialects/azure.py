@@ -37,7 +37,7 @@ from slipway_runtime.serve.dialects import Dialect, Exchange, Reply
 from slipway_runtime.serve.dialects.bodies import json_object
 from slipway_runtime.serve.dialects.generation import Wanted
 from slipway_runtime.serve.dialects.rows import checked_count, only, plain, row_request, to_json
-from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, TaskRequest
 from slipway_runtime.tasks.generated import Generated
 
 _SHAPE = '{"input_data": {"columns": […], "index": […], "data": [[…], …]}, "params": {…}}'

@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve import sse
-from slipway_runtime.serve.service import Answer, Part
+from slipway_runtime.serve.dialects import sse
+from slipway_runtime.serve.inference.service import Answer, Part
 from slipway_runtime.tasks.generated import Generated, Token
 
 

@@ -21,7 +21,7 @@ from slipway_runtime.serve.dialects import Dialect, Exchange, Reply, generation
 from slipway_runtime.serve.dialects.bodies import json_object, media_type
 from slipway_runtime.serve.dialects.generation import Wanted
 from slipway_runtime.serve.dialects.images import as_accepted
-from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, TaskRequest
 from slipway_runtime.tasks.adapter import Media
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.transcript import plain

@@ -39,7 +39,7 @@ from slipway_runtime.serve.dialects.rows import (
 )
 from slipway_runtime.serve.dialects.strict_json import strict_json
 from slipway_runtime.serve.dialects.tensors import Tensor, elements
-from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, TaskRequest
 from slipway_runtime.tasks.adapter import Media
 
 _SHAPE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'

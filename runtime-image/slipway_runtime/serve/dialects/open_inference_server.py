@@ -9,8 +9,8 @@ from starlette.responses import Response
 from slipway_runtime import __version__
 from slipway_runtime.errors import ModelLoading, NotFound, RequestError
 from slipway_runtime.serve.dialects.open_inference import OpenInference, check_version
-from slipway_runtime.serve.errors import retry_after, status_of
-from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.dialects.statuses import retry_after, status_of
+from slipway_runtime.serve.inference.service import Service
 
 # Task → its input tensors and its output tensors. -1: any size. Every task but those with vectors or scores also has
 # `output`, each answer as JSON.

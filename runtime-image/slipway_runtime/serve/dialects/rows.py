@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, TaskRequest
 from slipway_runtime.tasks.adapter import Media
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.transcript import Transcript

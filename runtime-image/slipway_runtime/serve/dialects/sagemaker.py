@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from slipway_runtime.serve.dialects import Dialect
 from slipway_runtime.serve.dialects.dispatch import Dispatch
-from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.inference.service import Service
 
 
 def invocations(huggingface: Dialect, others: Mapping[str, Dialect]) -> Dispatch:

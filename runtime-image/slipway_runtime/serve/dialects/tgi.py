@@ -16,7 +16,7 @@ from slipway_runtime.errors import InferenceFailed, InvalidInput, RequestError
 from slipway_runtime.serve.dialects import Dialect, Exchange, Reply, generation
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.generation import Wanted
-from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, TaskRequest
 
 _SHAPE = '{"inputs": …, "parameters": {…}}'
 TASKS = ("text-generation", "image-text-to-text")

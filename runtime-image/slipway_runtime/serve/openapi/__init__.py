@@ -10,7 +10,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.inference.service import Service
 from slipway_runtime.tasks.adapter import Loaded
 
 

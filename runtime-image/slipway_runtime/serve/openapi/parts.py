@@ -7,7 +7,7 @@ from typing import Any
 
 from slipway_runtime import errors as e
 from slipway_runtime.serve.dialects import Dialect
-from slipway_runtime.serve.errors import status_of
+from slipway_runtime.serve.dialects.statuses import status_of
 from slipway_runtime.serve.openapi.answers import NUMBER, Schema, record
 
 _STRING: Schema = {"type": "string"}

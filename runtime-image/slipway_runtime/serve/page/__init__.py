@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from slipway_runtime.serve.inference.service import Service
 from slipway_runtime.serve.page.card import Card, read_card
-from slipway_runtime.serve.service import Service
 
 _FOLDER = Path(__file__).parent
 _TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -77,7 +77,7 @@ class StaticBatches:
                 self._generate([item.data for item in items], sequences)
         except Exception as error:
             if not any(sequence.emitted for sequence in sequences):
-                raise  # run again one by one, see serve/batcher.py
+                raise  # run again one by one, see serve/inference/batcher.py
             logger.error("a generation failed in its middle", exc_info=error)
             return [InferenceFailed(f"the model failed while it wrote ({type(error).__name__})") for _ in items]
         return [sequence.result() for sequence in sequences]

@@ -18,7 +18,7 @@ import orjson
 from slipway_runtime import __version__
 from slipway_runtime import errors as e
 from slipway_runtime.serve.dialects import Dialect
-from slipway_runtime.serve.service import CLIENT_DEFAULTS
+from slipway_runtime.serve.inference.service import CLIENT_DEFAULTS
 
 FINGERPRINT = f"slipway-{__version__}"
 _SOON = 2.0  # seconds: a server that shuts down is back, or another is there; a model that failed to load is not

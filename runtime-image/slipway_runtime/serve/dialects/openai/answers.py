@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from slipway_runtime.serve import sse
+from slipway_runtime.serve.dialects import sse
 from slipway_runtime.tasks.generated import Generated, Token
 
 DONE = sse.event(b"[DONE]")

@@ -16,7 +16,7 @@ from slipway_runtime.serve.dialects.openai import Context, OpenAI
 from slipway_runtime.serve.dialects.openai.forms import Form, read_form
 from slipway_runtime.serve.dialects.openai.requests import told
 from slipway_runtime.serve.dialects.openai.subtitles import srt, vtt
-from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, TaskRequest
 from slipway_runtime.tasks.transcript import Segment, Transcript
 
 Format = Literal["json", "text", "srt", "verbose_json", "vtt"]

@@ -8,14 +8,13 @@ from typing import Any
 import orjson
 
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve import sse
-from slipway_runtime.serve.dialects import Exchange, Reply
+from slipway_runtime.serve.dialects import Exchange, Reply, sse
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai import Context, OpenAI
 from slipway_runtime.serve.dialects.openai.answers import DONE, chat_logprobs, finish_reason, usage
 from slipway_runtime.serve.dialects.openai.requests import CHAT_FIELDS, ChatRequest, chat_of, parameters, told
 from slipway_runtime.serve.dialects.openai.response_format import grammar
-from slipway_runtime.serve.service import Answer, Part, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, Part, TaskRequest
 from slipway_runtime.tasks.generated import Generated, ToolCall
 
 _SHAPE = '{"model": …, "messages": [{"role": "user", "content": …}]}'

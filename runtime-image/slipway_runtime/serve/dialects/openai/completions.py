@@ -8,13 +8,12 @@ from typing import Any
 import orjson
 
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve import sse
-from slipway_runtime.serve.dialects import Exchange, Reply
+from slipway_runtime.serve.dialects import Exchange, Reply, sse
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai import Context, OpenAI
 from slipway_runtime.serve.dialects.openai.answers import DONE, completion_logprobs, finish_reason, usage
 from slipway_runtime.serve.dialects.openai.requests import CompletionRequest, parameters, prompts, told
-from slipway_runtime.serve.service import Answer, Part, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, Part, TaskRequest
 from slipway_runtime.tasks.generated import Generated
 
 _SHAPE = '{"model": …, "prompt": …}'

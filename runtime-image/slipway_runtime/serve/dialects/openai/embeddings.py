@@ -13,7 +13,7 @@ from slipway_runtime.serve.dialects import Exchange, Reply
 from slipway_runtime.serve.dialects.bodies import json_object, struct
 from slipway_runtime.serve.dialects.openai import OpenAI
 from slipway_runtime.serve.dialects.openai.requests import EmbeddingRequest, prompts, told
-from slipway_runtime.serve.service import Answer, TaskRequest
+from slipway_runtime.serve.inference.service import Answer, TaskRequest
 
 _SHAPE = '{"model": …, "input": …}'
 

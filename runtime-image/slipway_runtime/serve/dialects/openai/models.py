@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from slipway_runtime.serve.dialects.openai import Context, body
-from slipway_runtime.serve.service import Service
+from slipway_runtime.serve.inference.service import Service
 
 
 class Models:

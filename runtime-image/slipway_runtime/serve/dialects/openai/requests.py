@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from slipway_runtime.errors import InvalidInput
-from slipway_runtime.serve.service import TokenIds
+from slipway_runtime.serve.inference.service import TokenIds
 
 MAX_PROMPTS = 2048  # OpenAI's own; the server's limit, which is lower, is found after token ids have been read
 Count = Annotated[int, msgspec.Meta(ge=1)]

@@ -22,8 +22,8 @@ import struct
 import time
 from typing import Any
 
-from slipway_runtime.serve.listening import Server
-from slipway_runtime.serve.logs import event
+from slipway_runtime.serve.edge.listening import Server
+from slipway_runtime.serve.observe.logs import event
 
 SETTLE_SECONDS = 0.2
 LAST_SECONDS = 1.0

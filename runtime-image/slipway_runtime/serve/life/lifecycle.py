@@ -15,8 +15,8 @@ from typing import Any
 from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.serve.estimate import seconds_until_ready
-from slipway_runtime.serve.logs import event, logger
+from slipway_runtime.serve.life.estimate import seconds_until_ready
+from slipway_runtime.serve.observe.logs import event, logger
 from slipway_runtime.tasks.adapter import Loaded
 
 FRESH_SECRET_SECONDS = 2.0  # how often the token file is looked at while waiting

@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from slipway_runtime.serve.connection import MAX_REFUSALS, ConnectionLimits, bounded
+from slipway_runtime.serve.edge.connection import MAX_REFUSALS, ConnectionLimits, bounded
 
 _OTHER_FILES = 256  # handles of what is no connection: weights, libraries, listeners
 

@@ -20,10 +20,10 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway_runtime.errors import Unauthorized
-from slipway_runtime.serve.http import send_body
+from slipway_runtime.serve.edge.http import send_body
+from slipway_runtime.serve.edge.refusals import format_of, refusal
+from slipway_runtime.serve.edge.tokens import Tokens
 from slipway_runtime.serve.page import names, shell
-from slipway_runtime.serve.refusals import format_of, refusal
-from slipway_runtime.serve.tokens import Tokens
 
 OPEN = frozenset({"/health", "/ping", "/v2/health/live", "/v2/health/ready"})
 _READS = ("GET", "HEAD")

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.types import Scope
 
-from slipway_runtime.serve.logs import event
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.stages import Stages
+from slipway_runtime.serve.observe.logs import event
+from slipway_runtime.serve.observe.metrics import Metrics
+from slipway_runtime.serve.observe.stages import Stages
 from slipway_runtime.settings import Settings
 
 if TYPE_CHECKING:
-    from slipway_runtime.serve.spans import Span, Spans
+    from slipway_runtime.serve.observe.spans import Span, Spans
 
 # Version ff and ids of zeros are invalid; only later versions than 00 may have more fields.
 _TRACEPARENT = re.compile(
@@ -79,7 +79,7 @@ class Tracing:
 
     def _load(self) -> None:
         try:
-            from slipway_runtime.serve.spans import Spans  # noqa: PLC0415 - OpenTelemetry, for those who want it
+            from slipway_runtime.serve.observe.spans import Spans  # noqa: PLC0415 - OpenTelemetry, for those who want it
 
             spans = Spans(self._settings, self._metrics)
         except Exception as error:

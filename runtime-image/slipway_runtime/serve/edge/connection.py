@@ -34,7 +34,7 @@ from slipway_runtime.errors import (
     TooSlow,
     UrlTooLong,
 )
-from slipway_runtime.serve.refusals import refusal
+from slipway_runtime.serve.edge.refusals import refusal
 from slipway_runtime.settings import Settings
 
 MAX_URL_BYTES = 8192

@@ -17,10 +17,10 @@ from slipway_runtime.artifacts.fetch import Surroundings, fetch_adapter, fetch_m
 from slipway_runtime.artifacts.progress import Progress
 from slipway_runtime.artifacts.quantised import check_quantisation
 from slipway_runtime.errors import ModelFault
-from slipway_runtime.serve.ahead import Ahead, in_thread, read_ahead
-from slipway_runtime.serve.batcher import run_batch
-from slipway_runtime.serve.lifecycle import Steps
-from slipway_runtime.serve.logs import event
+from slipway_runtime.serve.inference.batcher import run_batch
+from slipway_runtime.serve.life.lifecycle import Steps
+from slipway_runtime.serve.loading.ahead import Ahead, in_thread, read_ahead
+from slipway_runtime.serve.observe.logs import event
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Adapter, Item, Limits, Loaded
 from slipway_runtime.tasks.detect import choose_task

@@ -17,8 +17,8 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from slipway_runtime.serve.logs import lines
-from slipway_runtime.serve.stages import Stages
+from slipway_runtime.serve.observe.logs import lines
+from slipway_runtime.serve.observe.stages import Stages
 from slipway_runtime.tasks.generated import Generated
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)

@@ -21,10 +21,10 @@ from slipway_runtime.errors import (
     NotFound,
     Overloaded,
 )
-from slipway_runtime.serve.lifecycle import Lifecycle
-from slipway_runtime.serve.metrics import Intervals, Metrics
-from slipway_runtime.serve.queue import Queue, Work
-from slipway_runtime.serve.stages import Stages
+from slipway_runtime.serve.inference.queue import Queue, Work
+from slipway_runtime.serve.life.lifecycle import Lifecycle
+from slipway_runtime.serve.observe.metrics import Intervals, Metrics
+from slipway_runtime.serve.observe.stages import Stages
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Adapter, Call, Item, Listener, Loaded
 from slipway_runtime.tasks.finite import finite

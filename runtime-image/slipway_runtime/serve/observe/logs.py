@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from slipway_runtime.serve.lines import Lines
+from slipway_runtime.serve.observe.lines import Lines
 
 _OWN = "slipway_runtime"
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE

@@ -18,7 +18,7 @@ from operator import attrgetter
 from typing import Any
 
 from slipway_runtime.errors import Overloaded
-from slipway_runtime.serve.batching import Pace, cut, window
+from slipway_runtime.serve.inference.batching import Pace, cut, window
 from slipway_runtime.tasks.adapter import Continuous, Forward, Item
 
 MOST_PACES = 64  # memory: some tasks have a forward for each set of options, a caller's own words among them

@@ -11,11 +11,11 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from slipway_runtime.serve.access import AccessLog
-from slipway_runtime.serve.lifecycle import Lifecycle
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.stages import Stages
-from slipway_runtime.serve.tracing import Tracing, incoming
+from slipway_runtime.serve.life.lifecycle import Lifecycle
+from slipway_runtime.serve.observe.access import AccessLog
+from slipway_runtime.serve.observe.metrics import Metrics
+from slipway_runtime.serve.observe.stages import Stages
+from slipway_runtime.serve.observe.tracing import Tracing, incoming
 
 
 class Observe:

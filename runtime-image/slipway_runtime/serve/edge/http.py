@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 from starlette.types import Message, Receive, Scope, Send
 
 from slipway_runtime.errors import BodyTooLarge, ModelUnavailable, RequestError, TooSlow, UnsupportedEncoding
-from slipway_runtime.serve import sse
-from slipway_runtime.serve.dialects import Dialect, Events
-from slipway_runtime.serve.errors import headers_for, status_of
-from slipway_runtime.serve.logs import logger
-from slipway_runtime.serve.service import Answer, CallerGone, Service, TaskRequest
+from slipway_runtime.serve.dialects import Dialect, Events, sse
+from slipway_runtime.serve.dialects.statuses import headers_for, status_of
+from slipway_runtime.serve.inference.service import Answer, CallerGone, Service, TaskRequest
+from slipway_runtime.serve.observe.logs import logger
 from slipway_runtime.settings import Settings
 from slipway_runtime.tasks.adapter import Media
 

@@ -10,7 +10,7 @@ from asyncio import get_running_loop
 from collections.abc import Callable
 from typing import Any
 
-from slipway_runtime.serve.logs import access, event
+from slipway_runtime.serve.observe.logs import access, event
 
 REFUSALS_PER_SECOND = 10
 """Lines for each status from 400 on; of 500 and 504, which are ours to explain, every one."""

@@ -13,9 +13,9 @@ from concurrent.futures import Executor
 from typing import Any
 
 from slipway_runtime.errors import InferenceFailed
-from slipway_runtime.serve.logs import logger
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.queue import Queue, Work
+from slipway_runtime.serve.inference.queue import Queue, Work
+from slipway_runtime.serve.observe.logs import logger
+from slipway_runtime.serve.observe.metrics import Metrics
 from slipway_runtime.tasks.adapter import Continuous, Item
 
 

@@ -31,10 +31,10 @@ from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status,
 from starlette.types import Scope
 
 from slipway_runtime import __version__
-from slipway_runtime.serve.logs import event
-from slipway_runtime.serve.metrics import Metrics
-from slipway_runtime.serve.stages import Stages
-from slipway_runtime.serve.tracing import Parent
+from slipway_runtime.serve.observe.logs import event
+from slipway_runtime.serve.observe.metrics import Metrics
+from slipway_runtime.serve.observe.stages import Stages
+from slipway_runtime.serve.observe.tracing import Parent
 from slipway_runtime.settings import Settings
 
 _MOST_CALLS = 8

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from slipway_runtime.serve.logs import event
+from slipway_runtime.serve.observe.logs import event
 
 SECONDS = 1.0
 MAX_TOKENS = 100

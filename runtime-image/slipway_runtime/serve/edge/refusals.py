@@ -9,7 +9,7 @@ from slipway_runtime.serve.dialects.huggingface import HuggingFace
 from slipway_runtime.serve.dialects.open_inference import OpenInference
 from slipway_runtime.serve.dialects.openai import Context
 from slipway_runtime.serve.dialects.openai.chat import ChatCompletions
-from slipway_runtime.serve.errors import headers_for, status_of
+from slipway_runtime.serve.dialects.statuses import headers_for, status_of
 
 # They only write errors here, for which none of their arguments matters.
 _DEFAULT: Dialect = HuggingFace()

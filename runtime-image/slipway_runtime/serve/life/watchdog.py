@@ -18,8 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import Executor
 
 from slipway_runtime.errors import ModelFault, ModelUnavailable
-from slipway_runtime.serve.lifecycle import Lifecycle
-from slipway_runtime.serve.logs import event, logger
+from slipway_runtime.serve.life.lifecycle import Lifecycle
+from slipway_runtime.serve.observe.logs import event, logger
 
 SELF_CHECKS = 4
 CHECK_SECONDS = 1.0  # a caller who sends poisoned inputs must not keep the model busy with self-checks

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from slipway_runtime.memory import left
-from slipway_runtime.serve.logs import event
+from slipway_runtime.serve.observe.logs import event
 
 T = TypeVar("T")
 _MODEL_TYPE = re.compile("[a-z0-9_-]+")

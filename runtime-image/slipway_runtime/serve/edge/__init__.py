@@ -1,0 +1,1 @@
+"""A caller's side of the server: sockets, connections, tokens, bodies, the drain."""

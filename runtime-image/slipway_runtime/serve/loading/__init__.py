@@ -1,0 +1,1 @@
+"""From settings to a model that answers: fetched, read ahead, loaded, tried."""
