@@ -140,6 +140,13 @@ class Settings:
         ge=0.01,
     )
     max_requests: int = _of("SLIPWAY_MAX_REQUESTS", 512, "memory: requests held, queued or running (429)", ge=1)
+    max_prefix_tokens: int = _of(
+        "SLIPWAY_MAX_PREFIX_TOKENS",
+        8192,
+        "memory: tokens of earlier prompts and answers that are kept for prompts of the same caller that begin the "
+        "same; 0: none",
+        ge=0,
+    )
     hold_seconds: float = _of(
         "SLIPWAY_HOLD_SECONDS", 30.0, "callers from a 503: how long a request waits for a loading model", ge=0, le=3600
     )

@@ -169,6 +169,8 @@ def _generation(loaded: Loaded, settings: Settings) -> dict[str, object]:
         "max_new_tokens": settings.max_new_tokens,
         # continuous, static or sequential: how its answers share the model, found by a trial at load
         "batching": next((a.mode for a in loaded.adapters.values() if hasattr(a, "mode")), None),
+        # whether of a prompt that begins as an earlier one of its caller only the rest is read, by the same trial
+        "prefix_reuse": any(getattr(a, "reuses", False) for a in loaded.adapters.values()),
     }
 
 

@@ -18,6 +18,8 @@ class Limits:
     max_input_tokens: int = 0
     """0: the model's own limit."""
     max_new_tokens: int = 4096
+    max_prefix_tokens: int = 8192
+    """Kept of earlier prompts and answers, for those that begin the same. 0: none."""
     max_image_pixels: int = 40_000_000
     max_audio_seconds: float = 1800.0
 
@@ -56,6 +58,8 @@ class Item:
     listener: Listener = field(default_factory=Listener, compare=False)
     room: int = 0
     """Further tokens that its answer may take beside `length`, where the model writes."""
+    caller: str = ""
+    """Whose it is: what was computed for one caller spares no other's, which could tell by the time what that was."""
 
 
 class Forward(Protocol):

@@ -46,6 +46,8 @@ class Generated:
     finish_reason: FinishReason
     tokens: tuple[Token, ...]
     prompt_tokens: int
+    cached_tokens: int | None = None
+    """Of the prompt, those that were not read, as an earlier one began so. None: prefixes are not reused."""
     prompt: str = ""
     prefill: tuple[Token, ...] = ()
     """The prompt's tokens with their logprobs, where asked for; the first has none: NaN, which JSON writes as null."""

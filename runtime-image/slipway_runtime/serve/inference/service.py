@@ -65,6 +65,8 @@ class TaskRequest:
     """What errors call the task's fields where the caller has other words: parameters.max_new_tokens → max_tokens."""
     caller: str = ""
     """Who asks: callers take turns, see queue.py."""
+    cache_salt: str = ""
+    """Whom the caller asks for: what was computed for one spares no other's."""
     served_as: str = "-"
     """The adapter that took it, for logs and metrics; never what a caller made up."""
     stages: Stages = field(default_factory=Stages)
@@ -227,7 +229,7 @@ class Service:
         here = adapter.quick(call)
         items = adapter.preprocess(call) if here else await self.in_worker(adapter.preprocess, call)
         stages.queued = self._clock()
-        works = self._queue.put(self._heard(_varied(items, loaded, request), emit), request.caller)
+        works = self._queue.put(self._heard(_owned(items, loaded, request), emit), request.caller)
         stages.input_tokens = sum(item.length for item in items)
         stages.room = sum(item.room for item in items)
         self.metrics.input_tokens.labels(adapter.task).inc(stages.input_tokens)
@@ -340,8 +342,11 @@ def told(error: InvalidInput, fields: Mapping[str, str]) -> InvalidInput:
     return error
 
 
-def _varied(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Item]:
-    """With the LoRA adapter that the request names; items without one must switch it off."""
+def _owned(items: list[Item], loaded: Loaded, request: TaskRequest) -> list[Item]:
+    """With whose they are, where text is written, and with the LoRA adapter that the request names; items without one
+    must switch it off."""
+    if any(item.room for item in items):
+        items = [replace(item, caller=f"{request.caller} {request.cache_salt}") for item in items]
     if loaded.variants is None:
         return items
     name = request.model if request.model in loaded.variants.names else ""

@@ -34,6 +34,7 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
         max_inputs=settings.max_inputs,
         max_input_tokens=settings.max_input_tokens,
         max_new_tokens=settings.max_new_tokens,
+        max_prefix_tokens=settings.max_prefix_tokens,
         max_image_pixels=settings.max_image_pixels,
         max_audio_seconds=settings.max_audio_seconds,
     )

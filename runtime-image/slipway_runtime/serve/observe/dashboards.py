@@ -84,6 +84,8 @@ VLLM = [
     Name("vllm:request_inference_time_seconds", "slipway_request_inference_duration_seconds"),
     Name("vllm:prompt_tokens_total", "slipway_input_tokens"),
     Name("vllm:generation_tokens_total", "slipway_generated_tokens"),
+    Name("vllm:prefix_cache_queries_total", "slipway_prefix_cache_queries"),
+    Name("vllm:prefix_cache_hits_total", "slipway_prefix_cache_hits"),
     Name("vllm:request_prompt_tokens", "slipway_request_input_tokens"),
     Name("vllm:request_generation_tokens", "slipway_request_generated_tokens"),
     Name("vllm:request_params_max_tokens", "slipway_request_max_new_tokens"),

@@ -92,6 +92,12 @@ class Metrics:
             registry=r,
             buckets=_TOKEN_SECONDS,
         )
+        self.prefix_queries = Counter(
+            "slipway_prefix_cache_queries", "Tokens of prompts whose beginning was looked for", registry=r
+        )
+        self.prefix_hits = Counter(
+            "slipway_prefix_cache_hits", "Tokens of prompts that were found, and not read again", registry=r
+        )
         self.batch_size = Histogram("slipway_batch_size", "Inputs per forward", registry=r, buckets=_SIZES)
         self.batch_tokens = Histogram(
             "slipway_batch_tokens", "Tokens per forward, padding counted", registry=r, buckets=_TOKENS
@@ -135,6 +141,9 @@ class Metrics:
             return
         for answer in outputs:
             self.answers.labels(answer.finish_reason).inc()
+            if answer.cached_tokens is not None:
+                self.prefix_queries.inc(answer.prompt_tokens)
+                self.prefix_hits.inc(answer.cached_tokens)
         longest = max(len(answer.tokens) for answer in outputs)
         stages.output_tokens = sum(len(answer.tokens) for answer in outputs)
         self.generated_tokens.labels(task).inc(stages.output_tokens)

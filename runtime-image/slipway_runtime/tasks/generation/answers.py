@@ -47,6 +47,11 @@ class Answers:
         """Whether so many rows, the longest of so many tokens with all that it may still write, have room."""
         return not self.cache_bytes or rows * tokens * self.bytes_per_token <= self.cache_bytes
 
+    def left_beside(self, rows: int, tokens: int) -> int | None:
+        """Tokens that have room beside so many rows of so many each, which may be fewer than none. None: no limit."""
+        most = self.most_tokens
+        return None if most is None else most - rows * tokens
+
     def begin(self, item: Item) -> Sequence:
         """In the inference thread."""
         prompt: Prompt = item.data

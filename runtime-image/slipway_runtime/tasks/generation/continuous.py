@@ -3,8 +3,8 @@
     waiting  →  prefill (several prompts together, or a part of a long one)  →  rows  →  step, step, … →  done
 
 Between two steps the queue is asked for more, and prompts are read as long as the answers that are being written can
-bear to wait. A step is one forward of [rows, 1] over a RowCache. What fails is tried again alone, so that a row takes
-no other with it.
+bear to wait; of one that begins as an earlier one did only the rest is read (prefixes.py). A step is one forward of
+[rows, 1] over a RowCache. What fails is tried again alone, so that a row takes no other with it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Several
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from slipway_runtime.tasks.adapter import Continuous, Feed, Item
 from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.generation.answers import Answers
 from slipway_runtime.tasks.generation.decoder import Decoder
+from slipway_runtime.tasks.generation.prefixes import KeysValues, Part, Prefixes, rows_of
 from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.rows import RowCache
 from slipway_runtime.tasks.generation.sequence import Sequence, advance, inference_failed
@@ -38,8 +39,6 @@ _SMALLEST_PART = 32
 _WASTE = 1.25
 _FORWARD_TOKENS = 32
 
-KeysValues = tuple[torch.Tensor, torch.Tensor]
-
 logger = logging.getLogger("slipway_runtime")
 
 
@@ -52,23 +51,41 @@ class Row:
     read: int = 0
     """Tokens of the prompt that are in `cache`."""
     cache: DynamicCache | None = None
+    chain: list[bytes] = field(default_factory=list)
+    """Of its prompt: see prefixes.py. Empty: it shares nothing."""
+    found: int = 0
+    """Tokens of the prompt, before the last, that need not be read."""
 
     @property
     def prompt(self) -> Prompt:
         prompt: Prompt = self.item.data
         return prompt
 
+    @property
+    def left(self) -> int:
+        """Tokens of the prompt that are to be read."""
+        return len(self.prompt.ids) - max(self.read, self.found)
+
     def readable_with_others(self, most: int) -> bool:
         """Whether its prompt may be read together with others', `most` tokens at a time."""
-        return not self.read and not self.prompt.extra and len(self.prompt.ids) <= most
+        return not self.read and not self.prompt.extra and self.left <= most
 
 
 class ContinuousBatches(Continuous):
     """A forward whose batches go on: see tasks/adapter.py's Continuous."""
 
-    def __init__(self, answers: Answers, *, max_rows: int = _MAX_ROWS, part: int | None = None) -> None:
-        """`part`: tokens of a prefill beside running answers, always; else as many as their pause allows."""
+    def __init__(
+        self,
+        answers: Answers,
+        *,
+        max_rows: int = _MAX_ROWS,
+        part: int | None = None,
+        prefixes: Prefixes | None = None,
+    ) -> None:
+        """`part`: tokens of a prefill beside running answers, always; else as many as their pause allows. `prefixes`:
+        what prompts may go on from; None: each is read whole."""
         self.answers = answers
+        self.prefixes = prefixes
         self.decoder = Decoder(answers.model, answers.device, answers.pad)
         self.max_rows = max_rows
         self.part = part
@@ -113,7 +130,8 @@ class _Pace:
         self._step = _moved(self._step, seconds)
 
     def read(self, tokens: int, seconds: float) -> None:
-        self._token = _moved(self._token, seconds / tokens)
+        if tokens >= _SMALLEST_PART or not self._token:  # fewer cost what a forward costs, not what tokens do
+            self._token = _moved(self._token, seconds / tokens)
 
     def tokens(self) -> int:
         """What may be read while answers stand still for _PAUSE_STEPS."""
@@ -135,6 +153,7 @@ class _Batch:
         self._pace = way.pace
         self._max_rows = way.max_rows
         self._part = way.part
+        self._prefixes = way.prefixes
         self._feed = feed
         self._outside: deque[Item] = deque()  # the queue's, for which there was no room at once
         self._reading: list[Row] = []
@@ -184,7 +203,10 @@ class _Batch:
         except Exception as error:
             self._feed.done(item, inference_failed(error))
             return
-        self._reading.append(Row(item, sequence))
+        row = Row(item, sequence)
+        if self._prefixes is not None and not row.prompt.extra:
+            row.chain = self._prefixes.chain(item, row.prompt.ids)
+        self._reading.append(row)
 
     def _forget_the_gone(self) -> None:
         for row in [row for row in self._reading if row.sequence.done]:
@@ -197,10 +219,19 @@ class _Batch:
             row = self._rows[place]
             if not row.sequence.done:
                 continue
+            self._keep_answer(row, place)
             self._cache.leave(place, tainted=row.sequence.failed)
             self._rows[place] = self._rows[-1]
             self._rows.pop()
             self._end(row)
+
+    def _keep_answer(self, row: Row, place: int) -> None:
+        """For who goes on from this answer, as a chat does."""
+        if self._prefixes is None or row.sequence.failed or row.prompt.extra:
+            return
+        layers, start, length = self._cache.held(place)
+        ids = [*row.prompt.ids, *row.sequence.ids][:length]
+        self._prefixes.keep(self._prefixes.chain(row.item, ids, row.chain), layers, place, start)
 
     def _end(self, row: Row) -> None:
         try:
@@ -212,7 +243,16 @@ class _Batch:
     def _prefill(self) -> None:
         """Read some prompts; rows whose prompts are whole join those that are being written."""
         most = (self._part or self._pace.tokens()) if self._rows else _PREFILL_TOKENS
-        self._read(_group(self._reading, most), most)
+        if self._prefixes is not None:
+            self._look_up(self._prefixes)
+        self._read(_group(self._reading, most, self._prefixes), most)
+
+    def _look_up(self, prefixes: Prefixes) -> None:
+        """What of the prompts is there already. What is kept makes room for the rows first."""
+        sizes = [row.item.length + row.item.room for row in (*self._rows, *self._reading)]
+        prefixes.bound(self._answers.left_beside(len(sizes), max(sizes)))
+        for row in self._reading:
+            row.found = 0 if row.read else prefixes.found(row.chain, row.item.length - 1)
 
     def _read(self, group: list[Row], most: int) -> None:
         started = time.monotonic()
@@ -235,22 +275,36 @@ class _Batch:
     def _forward(self, group: list[Row], most: int) -> tuple[int, torch.Tensor, list[KeysValues] | None]:
         """(Tokens read, padding included; logits of the last; keys and values, None where the prompt goes on)."""
         if len(group) > 1:
-            cache = DynamicCache()
-            logits = self._decoder.read_together([row.prompt.ids for row in group], cache)
-            return len(group) * max(row.item.length for row in group), logits, plain(cache)
+            last = max(row.left for row in group)
+            cache = self._begun(group, [max(0, row.item.length - last) for row in group])
+            logits = self._decoder.read_together([row.prompt.ids for row in group], last, cache)
+            return len(group) * last, logits, plain(cache)
         [row] = group
         if row.cache is None:
-            row.cache = DynamicCache()
+            row.cache = self._begun(group, [row.found])
+            row.read = row.found
         whole = len(row.prompt.ids)
         begin, end = row.read, whole if row.prompt.extra else min(whole, row.read + most)
         logits = self._decoder.read(row.prompt, begin, end, row.cache)
         row.read = end
         return end - begin, logits, plain(row.cache) if end == whole else None
 
+    def _begun(self, rows: Several[Row], tokens: Several[int]) -> DynamicCache:
+        """A cache with the first so many tokens of each prompt, that were found; it ends with them all."""
+        if self._prefixes is None:
+            return DynamicCache()
+        parts: list[list[Part]] = []
+        for row, count in zip(rows, tokens, strict=True):
+            row.sequence.cached = count
+            parts.append(self._prefixes.parts(row.chain, count))
+        return DynamicCache(rows_of(parts)) if any(parts) else DynamicCache()
+
     def _join(self, group: list[Row], logits: torch.Tensor, kept: list[KeysValues]) -> None:
         advance([row.sequence for row in group], logits)
         going = [place for place, row in enumerate(group) if not row.sequence.done]
         for place, row in enumerate(group):
+            if self._prefixes is not None and not row.sequence.failed:
+                self._prefixes.keep(row.chain, kept, place, kept[0][0].shape[2] - row.item.length)
             self._reading.remove(row)
             row.cache = None
             if place not in going:
@@ -308,22 +362,31 @@ def plain(cache: DynamicCache) -> list[KeysValues]:
     return found
 
 
-def _group(rows: Several[Row], most: int) -> list[Row]:
-    """Prompts to read in one forward: the first, and those nearest to it in length. `most`: tokens, padding included.
+def _group(rows: Several[Row], most: int, prefixes: Prefixes | None) -> list[Row]:
+    """Prompts to read in one forward: the first, and those nearest to it in what is left to read. `most`: tokens,
+    padding included.
 
-    A prompt that is too long for that, or comes with an image, is read alone.
+    A prompt that is too long for that, or comes with an image, is read alone; one that begins as another of the group
+    does comes later, where that spares more than a forward costs.
     """
     first = rows[0]
     if not first.readable_with_others(most):
         return [first]
-    group, longest = [first], first.item.length
+    group, longest = [first], first.left
     others = (row for row in rows[1:] if row.readable_with_others(most))
-    for row in sorted(others, key=lambda row: abs(row.item.length - first.item.length)):
-        then = max(longest, row.item.length)
+    for row in sorted(others, key=lambda row: abs(row.left - first.left)):
+        then = max(longest, row.left)
         padded = then * (len(group) + 1)
         if padded > most:
             break
-        if padded - longest * len(group) <= _WASTE * row.item.length + _FORWARD_TOKENS:
+        if prefixes is not None and any(_spared(row, other, prefixes) >= _FORWARD_TOKENS for other in group):
+            continue
+        if padded - longest * len(group) <= _WASTE * row.left + _FORWARD_TOKENS:
             group.append(row)
             longest = then
     return group
+
+
+def _spared(row: Row, other: Row, prefixes: Prefixes) -> int:
+    """Tokens of a prompt that need not be read once another has been."""
+    return min(prefixes.common(row.chain, other.chain), row.item.length - 1) - row.found

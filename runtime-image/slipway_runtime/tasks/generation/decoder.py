@@ -32,13 +32,14 @@ class Decoder:
         positions = None if extra else torch.arange(begin, end, device=self.device)[None]
         return self._logits(ids, torch.ones((1, end), dtype=torch.long, device=self.device), positions, cache, **extra)
 
-    def read_together(self, prompts: Several[Several[int]], cache: Cache) -> torch.Tensor:
-        """Whole prompts, padded on the left."""
+    def read_together(self, prompts: Several[Several[int]], last: int, cache: Cache) -> torch.Tensor:
+        """The last so many tokens of each, padded on the left, after those that `cache` holds, padded likewise."""
         longest = max(len(ids) for ids in prompts)
-        ids = torch.tensor([[self._pad] * (longest - len(one)) + list(one) for one in prompts], device=self.device)
+        ends = [list(one[-last:]) for one in prompts]
+        ids = torch.tensor([[self._pad] * (last - len(one)) + one for one in ends], device=self.device)
         lengths = torch.tensor([len(one) for one in prompts], device=self.device)[:, None]
         places = torch.arange(longest, device=self.device)[None] - (longest - lengths)
-        return self._logits(ids, (places >= 0).long(), places.clamp(min=0), cache)
+        return self._logits(ids, (places >= 0).long(), places[:, -last:].clamp(min=0), cache)
 
     def write(self, tokens: Several[int], cache: RowCache, row: int | None = None) -> torch.Tensor:
         """The next token of every row, or of one alone. `cache.advance()` keeps what was written."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from slipway_runtime.tasks.adapter import Forward, Item
+from slipway_runtime.tasks.adapter import Forward, Item, Limits
 from slipway_runtime.tasks.generation.answers import Answers
 from slipway_runtime.tasks.generation.gate import Mode, choose, table_of_positions
 from slipway_runtime.tasks.generation.grammar import Grammars
@@ -24,21 +24,30 @@ logger = logging.getLogger("slipway_runtime")
 class Engine:
     """Over one network that has `generate`."""
 
-    def __init__(self, network: Network, tokenizer: Any) -> None:
+    def __init__(self, network: Network, tokenizer: Any, limits: Limits) -> None:
         self._answers = Answers(network, tokenizer)
         self._alone = StaticBatches(self._answers, 1, table_of_positions(network))
-        chosen = choose(network, self._answers, self._alone)
+        chosen = choose(network, self._answers, self._alone, limits.max_prefix_tokens)
         self._forward: Forward = chosen.forward
         self.mode: Mode = chosen.mode
         """continuous, static or sequential."""
         self.reason = chosen.reason
         """Why it is no better mode; empty where it is the best."""
+        self.reuses = chosen.reuses
+        """Whether prompts go on from earlier ones that begin the same, see prefixes.py."""
         self.grammars = Grammars(tokenizer, self._answers.ends)
         logger.info(
             "answers are written one by one"
             if self.mode == "sequential"
             else f"answers are written in {self.mode} batches",
-            extra={"fields": {"mode": self.mode, "reason": self.reason}},
+            extra={
+                "fields": {
+                    "mode": self.mode,
+                    "reason": self.reason,
+                    "prefixReuse": self.reuses,
+                    **({"noReuseReason": chosen.unshared} if chosen.unshared else {}),
+                }
+            },
         )
 
     @property

@@ -128,6 +128,11 @@ class RowCache(Cache):
             self._lengths[row] = self._lengths[last]
         self._lengths.pop()
 
+    def held(self, row: int) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], int, int]:
+        """(Keys and values of all rows per layer, the row's first column in them, how many tokens it has)."""
+        length = self._lengths[row]
+        return [(layer.all_keys, layer.all_values) for layer in self._blocks], self._span.end - length, length
+
     def _grow(self, rows: int, columns: int) -> None:
         """Room for so many rows and a prompt of so many columns, and some to come. Rows stay where they are."""
         live = max(self._lengths, default=0)

@@ -60,6 +60,8 @@ class Sequence:
         self.emitted = False
         """Whether the caller has seen a part of it."""
         self.prefill: tuple[Token, ...] = ()
+        self.cached: int | None = None
+        """Tokens of the prompt that were not read, as an earlier prompt began so. None: nobody looked."""
 
     @property
     def done(self) -> bool:
@@ -75,6 +77,11 @@ class Sequence:
     def last(self) -> int:
         """The token that was taken last."""
         return self._tokens[-1].id
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens taken so far."""
+        return [token.id for token in self._tokens]
 
     def fail(self, error: Exception) -> None:
         """End it; `error` is its result."""
@@ -129,6 +136,7 @@ class Sequence:
             finish_reason=self._finish or "length",
             tokens=tuple(self._tokens),
             prompt_tokens=len(self._prompt.ids),
+            cached_tokens=self.cached,
             prompt=self._prompt.text,
             prefill=self.prefill,
             seed=sampling.seed if sampling.sample else None,

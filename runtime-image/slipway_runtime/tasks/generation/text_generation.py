@@ -45,12 +45,17 @@ class TextGeneration(Adapter):
         self._context = context_of(text_model)
         self.max_input_tokens = min(self._context - 1, limits.max_input_tokens or self._context)
         self._vocabulary = int(text_model.config.get_text_config().vocab_size)
-        self._engine = Engine(text_model, text_model.tokenizer.tokenizer)
+        self._engine = Engine(text_model, text_model.tokenizer.tokenizer, limits)
 
     @property
     def mode(self) -> str:
         """How answers are written: in continuous or static batches, or sequential."""
         return self._engine.mode
+
+    @property
+    def reuses(self) -> bool:
+        """Whether prompts go on from earlier ones that begin the same."""
+        return self._engine.reuses
 
     def parse(self, inputs: object, parameters: GenerationParameters) -> Call:
         p = checked(parameters, self._limits)

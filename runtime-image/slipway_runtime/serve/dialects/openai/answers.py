@@ -19,11 +19,19 @@ def finish_reason(one: Generated) -> str:
     return "length" if one.finish_reason == "length" else "stop"
 
 
-def usage(found: Sequence[Sequence[Generated]]) -> dict[str, int]:
+def usage(found: Sequence[Sequence[Generated]]) -> dict[str, Any]:
     """Tokens of each prompt once, and of all answers."""
     prompt = sum(answers[0].prompt_tokens for answers in found)
     completion = sum(len(one.tokens) for answers in found for one in answers)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    used: dict[str, Any] = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
+    cached = [answers[0].cached_tokens for answers in found]
+    if None not in cached:
+        used["prompt_tokens_details"] = {"cached_tokens": sum(one or 0 for one in cached)}
+    return used
 
 
 def chat_logprobs(tokens: Sequence[Token]) -> dict[str, Any]:

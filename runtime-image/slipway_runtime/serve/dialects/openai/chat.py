@@ -55,6 +55,7 @@ def _request(asked: ChatRequest) -> TaskRequest:
         {name: value for name, value in found.items() if value is not None},
         tasks=_SEEING_FIRST if _has_images(asked.messages) else _READING_FIRST,
         model=asked.model,
+        cache_salt=asked.cache_salt or "",
         fields={**CHAT_FIELDS, **names},
     )
 

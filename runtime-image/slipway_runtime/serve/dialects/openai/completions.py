@@ -51,6 +51,7 @@ def _request(asked: CompletionRequest) -> TaskRequest:
         {name: value for name, value in found.items() if value is not None},
         tasks=_TASKS,
         model=asked.model,
+        cache_salt=asked.cache_salt or "",
         fields={"inputs": "prompt", **told(max_new_tokens="max_tokens", top_n_tokens="logprobs")},
     )
 

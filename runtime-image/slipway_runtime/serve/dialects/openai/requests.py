@@ -39,13 +39,14 @@ class StreamOptions(msgspec.Struct, kw_only=True):
 
 class Sampling(Common, kw_only=True):
     """What chat and completions share. top_k, repetition_penalty and truncate (to so many of the prompt's last tokens)
-    are no fields of OpenAI's, but the task's."""
+    are no fields of OpenAI's, but the task's; cache_salt is vLLM's: prompts go on from those of the same salt only."""
 
     temperature: Annotated[float, msgspec.Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, msgspec.Meta(gt=0, le=1)] | None = None
     top_k: Count | None = None
     repetition_penalty: Annotated[float, msgspec.Meta(gt=0)] | None = None
     truncate: Count | None = None
+    cache_salt: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[str, Annotated[float, msgspec.Meta(ge=-100, le=100)]] | None = None
