@@ -8,7 +8,7 @@ EXIT_USAGE = 64  # the same code as a bad configuration: a Job must not be tried
 
 
 def _serve() -> int:
-    from slipway_runtime.serve.process import run  # noqa: PLC0415 - each subcommand imports only what it needs
+    from slipway_runtime.serve.workers import run  # noqa: PLC0415 - each subcommand imports only what it needs
 
     return run()
 

@@ -38,16 +38,16 @@ def quota(root: Path = CGROUPS) -> float | None:
     return None
 
 
-def threads(wanted: int = 0, *, root: Path = CGROUPS, available: int | None = None) -> int:
-    """Threads for one forward.
+def threads(wanted: int = 0, workers: int = 1, *, root: Path = CGROUPS, available: int | None = None) -> int:
+    """Threads for one forward of one of the workers.
 
-    `wanted`, else the quota rounded down (a partial processor would be throttled), at least 1.
+    `wanted`, else its part of the quota, rounded down (a partial processor would be throttled), at least 1.
     """
     if wanted:
         return wanted
     cpus = available if available is not None else len(os.sched_getaffinity(0))
     limit = quota(root)
-    return max(1, min(cpus, math.floor(limit) if limit is not None else cpus))
+    return max(1, min(cpus, math.floor(limit) if limit is not None else cpus) // workers)
 
 
 def set_thread_variables(env: MutableMapping[str, str], count: int) -> None:

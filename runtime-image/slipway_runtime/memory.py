@@ -14,14 +14,24 @@ from typing import Any
 
 CGROUPS = Path("/sys/fs/cgroup")
 MEMINFO = Path("/proc/meminfo")
+_processes = 1
 # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of malloc.h.
 _KEPT = ((-3, 32 * 1024**2), (-1, 256 * 1024**2))
 
 
 def left(root: Path = CGROUPS, meminfo: Path = MEMINFO) -> int | None:
-    """Bytes until the cgroup's limit or the machine's end, whichever is nearer. None where neither can be read."""
+    """Bytes until the cgroup's limit or the machine's end, whichever is nearer; of several workers, this one's part.
+
+    None where neither can be read.
+    """
     known = [bytes_ for bytes_ in (_of_cgroup(root), _of_machine(meminfo)) if bytes_ is not None]
-    return min(known, default=None)
+    return min(known) // _processes if known else None
+
+
+def divide(processes: int) -> None:
+    """This process is one of so many that take the memory which is left."""
+    global _processes  # noqa: PLW0603 - true of the process, as the cgroup is
+    _processes = processes
 
 
 def _of_cgroup(root: Path) -> int | None:
@@ -74,6 +84,13 @@ def keep_freed(libc: Any = None) -> bool:
         return False
     mallopt = getattr(libc or ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(option, size) for option, size in _KEPT)
+
+
+def give_back(libc: Any = None) -> None:
+    """Have malloc return what is free to the kernel, in the heap's middle too. Nothing where the C library cannot."""
+    trim = getattr(libc or ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def bound_kernel_caches(env: MutableMapping[str, str]) -> None:

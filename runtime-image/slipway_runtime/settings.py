@@ -168,7 +168,21 @@ class Settings:
         "SLIPWAY_RETRY_SECONDS", 10.0, "the source: first wait after a failed load, then doubling", ge=0.01
     )
     retry_max_seconds: float = _of("SLIPWAY_RETRY_MAX_SECONDS", 300.0, "how long that wait may become", ge=0.01)
-    threads: int = _of("SLIPWAY_THREADS", 0, "the processor from thrashing; 0: what the cgroup allows", ge=0, le=1024)
+    workers: int = _of(
+        "SLIPWAY_WORKERS",
+        1,
+        "processes that serve the port with one copy of the weights, on a processor only; connections, requests and "
+        "queued tokens are bounded for all of them together",
+        ge=1,
+        le=64,
+    )
+    threads: int = _of(
+        "SLIPWAY_THREADS",
+        0,
+        "the processor from thrashing, in each worker; 0: what the cgroup allows, divided among them",
+        ge=0,
+        le=1024,
+    )
     dtype: str = _of(
         "SLIPWAY_DTYPE",
         "auto",
@@ -225,6 +239,21 @@ class Settings:
             return read_adapters(self.adapters, self.model, self.plain_hosts)
         except ValueError:
             return ()
+
+    @property
+    def of_worker(self) -> Settings:
+        """What each of the workers may hold, so that all of them together hold no more than one would."""
+
+        def part(most: int) -> int:
+            return max(1, most // self.workers)
+
+        return dataclasses.replace(
+            self,
+            max_connections=part(self.max_connections),
+            max_requests=part(self.max_requests),
+            max_queue_tokens=part(self.max_queue_tokens),
+            max_prefix_tokens=self.max_prefix_tokens // self.workers,
+        )
 
     @property
     def traces(self) -> bool:

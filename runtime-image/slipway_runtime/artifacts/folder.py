@@ -16,6 +16,7 @@ from slipway_runtime.artifacts import AdapterFiles, Artifact
 from slipway_runtime.artifacts.lora import WEIGHTS, read_adapter, select_adapter
 from slipway_runtime.artifacts.safety import check_descriptions, refuse_links_out
 from slipway_runtime.artifacts.selection import select
+from slipway_runtime.artifacts.store import locked
 from slipway_runtime.artifacts.weights import check_weights
 from slipway_runtime.errors import ModelFault
 
@@ -58,10 +59,14 @@ def open_adapter(name: str, path: str) -> AdapterFiles:
 
 
 def _view(folder: Path, names: list[str], cache_dir: Path) -> Path:
-    view = cache_dir / "views" / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    shutil.rmtree(view, ignore_errors=True)
-    for name in names:
-        link = view / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        link.symlink_to((folder / name).resolve())
+    """Left as it is where it is right: another worker may be loading from it."""
+    views = cache_dir / "views"
+    view = views / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    wanted = {view / name: (folder / name).resolve() for name in names}
+    with locked(views):
+        if {link: link.readlink() for link in view.rglob("*") if link.is_symlink()} != wanted:
+            shutil.rmtree(view, ignore_errors=True)
+            for link, file in wanted.items():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(file)
     return view

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,14 +52,9 @@ class Store:
         """Where the files of a revision lie."""
         return self.root / revision.replace(":", "-")
 
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """One writer at a time, where several replicas share a volume."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as file:
-            with suppress(OSError):  # a file system without locks: both fetch, and digests decide
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def locked(self) -> AbstractContextManager[None]:
+        """One writer at a time."""
+        return locked(self.root)
 
     def resolved(self) -> str | None:
         """The revision that the reference last meant."""
@@ -108,6 +103,16 @@ class Store:
 
     def _manifest(self, revision: str) -> Path:
         return self.root / f"{revision.replace(':', '-')}.json"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One writer at a time, of several workers or where replicas share a volume. Makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        with suppress(OSError):  # a file system without locks: both fetch, and digests decide
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@
     life/       the stage a server is in, and whether its forwards still work
     observe/    metrics, access log, traces
 
-process starts it all and app lays the routes; admin answers the kubelet and Prometheus on a port of its own.
+workers/ starts one process or several; process starts all that is in one, and app lays the routes; admin answers the
+kubelet and Prometheus on a port of its own.
 openapi/ and page/ describe what is served.
 """

@@ -15,6 +15,7 @@ import orjson
 from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.registry import Collector
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -48,7 +49,6 @@ class Admin:
         return PlainTextResponse("ok")
 
     async def metrics(self, request: Request) -> Response:
-        """In Prometheus' text format, or as OpenMetrics where that is asked for."""
         metrics, loaded = self._service.metrics, self._service.lifecycle.loaded
         metrics.queue_size.set(len(self._queue))
         metrics.queue_tokens.set(self._queue.tokens)
@@ -58,11 +58,7 @@ class Admin:
             generates=None if loaded is None else any(adapter.streams for adapter in loaded.adapters.values()),
             model=next(iter(self._service.names), ""),
         )
-        if "application/openmetrics-text" in request.headers.get("accept", ""):
-            # The other ways of escaping write vllm:… as vllm_… here; all our names are legal as they are.
-            text = openmetrics.generate_latest(exposition, openmetrics.ALLOWUTF8)  # type: ignore[no-untyped-call]
-            return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
-        return Response(generate_latest(exposition), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return exposed(exposition, request)
 
     async def status(self, _: Request) -> Response:
         age = self._service.last_request_age
@@ -73,7 +69,21 @@ class Admin:
             "lastRequestAge": round(age, 1) if age is not None else None,
             "apiTokens": {"accepted": self._tokens.count, "problem": self._tokens.problem} if self._tokens else None,
         }
-        return Response(orjson.dumps(content), media_type="application/json")
+        return as_json(content)
+
+
+def exposed(collector: Collector, request: Request) -> Response:
+    """The metrics in Prometheus' text format, or as OpenMetrics where that is asked for."""
+    if "application/openmetrics-text" in request.headers.get("accept", ""):
+        # The other ways of escaping write vllm:… as vllm_… here; all our names are legal as they are.
+        text = openmetrics.generate_latest(collector, openmetrics.ALLOWUTF8)  # type: ignore[no-untyped-call]
+        return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
+    return Response(generate_latest(collector), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def as_json(content: dict[str, Any]) -> Response:
+    """The answer of /status."""
+    return Response(orjson.dumps(content), media_type="application/json")
 
 
 def build(service: Service, queue: Queue, dead: Callable[[], str | None], tokens: Tokens | None = None) -> Starlette:

@@ -13,6 +13,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from slipway_runtime import __version__
+from slipway_runtime.artifacts import Artifact
+from slipway_runtime.artifacts.quantised import quantisation
 from slipway_runtime.cpu import threads
 from slipway_runtime.serve.dialects.azure import Azure
 from slipway_runtime.serve.dialects.dispatch import Dispatch
@@ -138,20 +140,26 @@ class Info:
                 "endpoint": settings.endpoint or None,
                 "device": loaded.device if loaded else None,
                 "model_dtype": loaded.dtype if loaded else None,
+                "quantization": _quantization(artifact) if artifact else None,
                 "parameters": loaded.parameters if loaded else None,
                 "max_input_length": loaded.max_input_tokens if loaded else None,
                 **(_generation(loaded, settings) if loaded else {}),
                 "max_client_batch_size": settings.max_inputs,
-                "max_concurrent_requests": settings.max_requests,
+                "max_concurrent_requests": settings.max_requests * settings.workers,
                 "max_batch_tokens": settings.max_batch_tokens,
                 "max_body_bytes": self._service.max_body_bytes,
-                "validation_workers": max(2, threads(settings.threads)),
+                "validation_workers": max(2, threads(settings.threads, settings.workers)) * settings.workers,
                 "router": "slipway",
                 "version": __version__,
                 "sha": None,
                 "docker_label": None,
             }
         )
+
+
+def _quantization(artifact: Artifact) -> object:
+    """int8 where it was asked for, else the checkpoint's own method, None where there is none."""
+    return artifact.quantization or (quantisation(artifact.config) or {}).get("quant_method")
 
 
 def _generation(loaded: Loaded, settings: Settings) -> dict[str, object]:

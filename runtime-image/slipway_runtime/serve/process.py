@@ -1,4 +1,4 @@
-"""The server process: sockets first, then everything else.
+"""A server process: sockets first, then everything else.
 
 1. bind both ports
 2. answer on them, while torch is imported in one thread and the model fetched in another
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import orjson
 import uvloop
@@ -24,6 +25,7 @@ import uvloop
 from slipway_runtime import cpu, memory
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.serve import admin, app
+from slipway_runtime.serve.edge.accepting import Turns
 from slipway_runtime.serve.edge.connection import ConnectionLimits
 from slipway_runtime.serve.edge.draining import drain
 from slipway_runtime.serve.edge.listening import Server, allow_files, listen
@@ -34,7 +36,7 @@ from slipway_runtime.serve.inference.service import Service
 from slipway_runtime.serve.life.lifecycle import Lifecycle
 from slipway_runtime.serve.life.watchdog import Watchdog
 from slipway_runtime.serve.loading.model import self_check, steps_for
-from slipway_runtime.serve.observe.logs import configure, event, lines, logger
+from slipway_runtime.serve.observe.logs import as_worker, configure, event, lines, logger
 from slipway_runtime.serve.observe.metrics import Metrics
 from slipway_runtime.serve.observe.tracing import Tracing
 from slipway_runtime.settings import Settings, SettingsError
@@ -43,10 +45,30 @@ LOG_SECONDS = 1.0  # for the last lines, where nobody reads them
 TRACE_SECONDS = 2.0  # for the last spans, where the collector does not answer
 
 
-def run(env: Mapping[str, str] | None = None) -> int:
-    """Serve until SIGTERM; returns the exit code."""
+@dataclass(frozen=True)
+class Opened:
+    """Both ports, and what there is to serve; `fault`: why that cannot be."""
+
+    settings: Settings
+    fault: ModelFault | None
+    http: socket.socket
+    admin: socket.socket
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A process that serves the port together with others: see workers/."""
+
+    number: int
+    """From 0."""
+    turns: Turns
+    weights: int
+    """The file, by its descriptor, in which the weights lie once for all."""
+
+
+def open_ports(env: Mapping[str, str]) -> Opened | int:
+    """The exit code where a port cannot be opened."""
     configure()
-    env = os.environ if env is None else env
     fault = None
     try:
         settings = Settings.from_env(env)
@@ -58,8 +80,17 @@ def run(env: Mapping[str, str] | None = None) -> int:
         sockets = [listen(settings.host, port) for port in (settings.http_port, settings.admin_port)]
     except OSError as error:
         ports = f"{settings.http_port} and {settings.admin_port}"
-        return _last_word(settings, 64, "BadConfiguration", f"ports {ports} cannot be opened ({error.strerror})")
-    threads = cpu.threads(settings.threads)
+        return last_word(settings, 64, "BadConfiguration", f"ports {ports} cannot be opened ({error.strerror})")
+    return Opened(settings, fault, *sockets)
+
+
+def serve(opened: Opened, worker: Worker | None = None) -> NoReturn:
+    """Until SIGTERM; ends the process."""
+    settings, sockets = opened.settings, (opened.http, opened.admin)
+    if worker is not None:
+        as_worker(worker.number)
+        memory.divide(settings.workers)
+    threads = cpu.threads(settings.threads, settings.workers)
     cpu.set_thread_variables(os.environ, threads)
     memory.keep_freed()
     memory.bound_kernel_caches(os.environ)
@@ -70,10 +101,10 @@ def run(env: Mapping[str, str] | None = None) -> int:
     os.environ.setdefault("HF_HOME", f"{settings.cache_dir}/huggingface")  # the root file system is read-only
     event("listening", http=sockets[0].getsockname()[1], admin=sockets[1].getsockname()[1], threads=threads)
     try:
-        uvloop.run(Process(settings, fault, threads).serve(*sockets))
+        uvloop.run(Process(settings.of_worker, opened.fault, threads, worker).serve(*sockets))
     except Exception as error:
         logger.error("the server ended", exc_info=error)
-        code = _last_word(settings, 1, "InternalError", f"the server ended ({type(error).__name__}); see its log")
+        code = last_word(settings, 1, "InternalError", f"the server ended ({type(error).__name__}); see its log")
     else:
         event("stopped")
         code = 0
@@ -82,7 +113,7 @@ def run(env: Mapping[str, str] | None = None) -> int:
     os._exit(code)
 
 
-def _last_word(settings: Settings, code: int, reason: str, message: str) -> int:
+def last_word(settings: Settings, code: int, reason: str, message: str) -> int:
     """The termination message that the operator reads from the pod's status; returns the exit code."""
     word = {"code": code, "reason": reason, "message": message, "param": None}
     event("fatal", reason=reason, detail=message)
@@ -101,15 +132,16 @@ class Process:
     settings: Settings
     fault: ModelFault | None
     threads: int
+    worker: Worker | None = None
 
     async def serve(self, http: socket.socket, admin_socket: socket.socket) -> None:
         """Until SIGTERM or SIGINT has been drained."""
-        settings = self.settings
+        settings, worker = self.settings, self.worker
         inference = ThreadPoolExecutor(1, thread_name_prefix="inference")
         workers = ThreadPoolExecutor(max(2, self.threads), thread_name_prefix="worker")
         metrics, queue = Metrics(), Queue(settings.max_queue_tokens, settings.max_queue_seconds)
         lifecycle = Lifecycle(
-            steps_for(settings, self.fault, inference),
+            steps_for(settings, self.fault, inference, worker.weights if worker is not None else None),
             retry_seconds=settings.retry_seconds,
             retry_max_seconds=settings.retry_max_seconds,
         )
@@ -146,7 +178,9 @@ class Process:
             tokens.watch()
         allow_files(settings.max_connections)
         limits = ConnectionLimits.of(settings, metrics.refused)
-        api = Server(app.build(service, tokens, tracing), drain_seconds=settings.drain_seconds, limits=limits)
+        turns = (worker.turns, worker.number) if worker is not None else None
+        routes = app.build(service, tokens, tracing)
+        api = Server(routes, drain_seconds=settings.drain_seconds, limits=limits, turns=turns)
         probes = Server(admin.build(service, queue, dead, tokens), drain_seconds=1, limits=limits)
         stop, hurry = asyncio.Event(), asyncio.Event()
 

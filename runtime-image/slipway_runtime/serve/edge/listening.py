@@ -5,6 +5,7 @@ It closes listeners at once, while callers are still on their way.
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import socket
 from collections.abc import Generator
@@ -14,6 +15,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
+from slipway_runtime.serve.edge.accepting import Acceptor, Turns
 from slipway_runtime.serve.edge.connection import MAX_REFUSALS, ConnectionLimits, bounded
 
 _OTHER_FILES = 256  # handles of what is no connection: weights, libraries, listeners
@@ -66,9 +68,15 @@ def allow_files(connections: int) -> None:
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server on a socket that is ours, stopped by `should_exit`."""
+    """A uvicorn server on a socket that is ours, stopped by `should_exit`.
 
-    def __init__(self, app: ASGIApp, *, drain_seconds: float, limits: ConnectionLimits) -> None:
+    `turns`, with this process's number: where other processes accept on the same socket.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, drain_seconds: float, limits: ConnectionLimits, turns: tuple[Turns, int] | None = None
+    ) -> None:
+        self._turns = turns
         super().__init__(
             uvicorn.Config(
                 app,
@@ -84,6 +92,22 @@ class Server(uvicorn.Server):
                 backlog=2048,
             )
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; its own way of accepting leaves nothing to other processes."""
+        if self._turns is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+
+        def connection() -> asyncio.Protocol:
+            made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+                config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+            return made
+
+        open_ = self.server_state.connections
+        self.servers = [Acceptor(sock, connection, open_, *self._turns) for sock in sockets or ()]  # type: ignore[misc]
 
     @contextmanager
     def capture_signals(self) -> Generator[None, Any, None]:

@@ -6,7 +6,9 @@ import asyncio
 import gc
 import importlib
 import itertools
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,8 +29,11 @@ from slipway_runtime.tasks.detect import choose_task
 from slipway_runtime.tasks.table import TASKS
 
 
-def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor) -> Steps:
-    """Steps for `settings`; with `fault`, every attempt ends with it (a configuration that cannot be used)."""
+def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor, shared: int | None = None) -> Steps:
+    """Steps for `settings`; with `fault`, every attempt ends with it (a configuration that cannot be used).
+
+    `shared`: the file of the weights that several workers have in common (tasks/sharing.py).
+    """
     ahead = Ahead()
     limits = Limits(
         max_inputs=settings.max_inputs,
@@ -66,7 +71,8 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
         if next(attempts):
             gc.collect()  # what a failed attempt has left must not be frozen below
         task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)
-        loaded: Loaded = importlib.import_module(TASKS[task].module).load(artifact, limits)
+        with _shared(shared, settings.workers) as share:
+            loaded: Loaded = share(importlib.import_module(TASKS[task].module).load(artifact, limits))
         if artifact.adapters:
             from slipway_runtime.tasks.variants import attach  # noqa: PLC0415 - imports peft
 
@@ -97,6 +103,25 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor)
         return artifact
 
     return Steps(fetch_in_thread, load, warm_up, lambda: fingerprint(settings.token_file))
+
+
+@contextmanager
+def _shared(file: int | None, workers: int) -> Iterator[Callable[[Loaded], Loaded]]:
+    """A worker's turn to load, and what has the weights of the model that it loads shared with the others."""
+    if file is None:
+        yield lambda loaded: loaded
+        return
+    from slipway_runtime.tasks import sharing  # noqa: PLC0415 - imports torch, which is there when a load begins
+
+    def share(loaded: Loaded) -> Loaded:
+        sharing.check_model(workers, loaded)
+        found = sharing.share(loaded.model, file)
+        event("the weights are shared", mapped=found.mapped, moved=found.moved, own=found.own)
+        return loaded
+
+    sharing.check_device(workers)
+    with sharing.turn(file):
+        yield share
 
 
 def self_check(loaded: Loaded | None) -> None:

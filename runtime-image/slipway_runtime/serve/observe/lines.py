@@ -27,6 +27,8 @@ class Lines:
         self.dropped = 0
         """Lines that found no room, or nobody to read them any more."""
         self._untold = 0
+        self.several = False
+        """Other processes write there, too: lines must then go out in pieces that the kernel does not mix."""
         self._begin()
         os.register_at_fork(after_in_child=self._begin)
 
@@ -74,7 +76,8 @@ class Lines:
                 self._busy = True
             if untold:
                 lines.append(_told(untold))
-            written = self._write(b"".join(lines))
+            pieces = _pieces(lines) if self.several else [b"".join(lines)]
+            written = all([self._write(piece) for piece in pieces])  # noqa: C419 - one that fails is not the last
             with self._lock:
                 self._bytes = sum(map(len, self._waiting))
                 self._busy = False
@@ -90,6 +93,16 @@ class Lines:
             except OSError:  # the reader has gone
                 return False
         return True
+
+
+def _pieces(lines: list[bytes]) -> list[bytes]:
+    """Whole lines, as many at once as a pipe takes in one piece. One that is longer may be mixed with others' lines."""
+    pieces = [b""]
+    for line in lines:
+        if len(pieces[-1]) + len(line) > select.PIPE_BUF:
+            pieces.append(b"")
+        pieces[-1] += line
+    return pieces
 
 
 def _told(count: int) -> bytes:

@@ -14,6 +14,7 @@ _OWN = "slipway_runtime"
 _OPTIONS = orjson.OPT_UTC_Z | orjson.OPT_APPEND_NEWLINE
 logger = logging.getLogger(_OWN)
 lines = Lines(1)
+_everywhere: dict[str, Any] = {}
 
 
 class JsonLines(logging.Handler):
@@ -32,6 +33,7 @@ def _object(record: logging.LogRecord) -> dict[str, Any]:
         "level": record.levelname.lower(),
         "logger": record.name,
         "message": record.getMessage(),
+        **_everywhere,
         **getattr(record, "fields", {}),
     }
     if record.exc_info and record.exc_info[0] is not None:
@@ -59,6 +61,12 @@ def configure(level: str = "info") -> None:
     logger.setLevel(level.upper())
 
 
+def as_worker(number: int) -> None:
+    """Every line of this process has the worker's number from now on."""
+    _everywhere["worker"] = number
+    lines.several = True
+
+
 def event(message: str, *, level: int = logging.INFO, **fields: Any) -> None:
     """Log one sentence with fields."""
     logger.log(level, message, extra={"fields": fields})
@@ -68,7 +76,7 @@ def access(fields: dict[str, Any]) -> None:
     """The line of one request, past logging's own machinery, which costs five times as much."""
     lines.add(
         orjson.dumps(
-            {"time": datetime.now(UTC), "level": "info", "logger": _OWN, "message": "request", **fields},
+            {"time": datetime.now(UTC), "level": "info", "logger": _OWN, "message": "request", **_everywhere, **fields},
             option=_OPTIONS,
         )
     )
