@@ -3,80 +3,39 @@ refuses those that are not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from slipway_runtime.serve.inference.batcher import run_batch
-from slipway_runtime.tasks.adapter import Continuous, Item, Limits, Loaded
+from slipway_runtime.tasks.adapter import Continuous, Item
 from slipway_runtime.tasks.generation.continuous import ContinuousBatches
-from slipway_runtime.tasks.generation.engine import Engine
+from slipway_runtime.tasks.generation.prefixes import BLOCK
 from slipway_runtime.tasks.generation.prompt import Prompt
 
 from tests.support.asking import load
 from tests.support.feeds import arriving
 from tests.support.tiny import generation
+from tests.support.writing import ADMITTED, Models, cached, engine_of, generated, item_of, prompt_of, written
 
-# Those with a window have one of 8 tokens, shorter than most of the prompts.
-ADMITTED = (
-    "Llama", "Qwen2", "Qwen3", "Mistral", "Gemma3", "Starcoder2", "Phi", "GPTNeoX", "GPT2", "GPTBigCode", "GPTJ",
-    "CodeGen", "GPTNeo", "OPT", "XGLM", "Bloom", "Mpt", "Falcon",
-)  # fmt: skip
 DYNAMIC = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10_000.0}
+SYSTEM = prompt_of(40, 77)
 # (tokens of the prompt, new tokens, the step before which it arrives)
 REQUESTS = ((5, 9, 0), (17, 4, 0), (2, 12, 1), (30, 6, 2), (9, 1, 3), (12, 7, 3), (1, 10, 5), (23, 5, 9))
 
 
-def engine_of(loaded: Loaded) -> Engine:
-    adapter: Any = loaded.adapters["text-generation"]
-    engine: Engine = adapter._engine
-    return engine
-
-
-def prompt_of(length: int, seed: int) -> list[int]:
-    return torch.randint(6, 250, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
-
-
-def generated(model: Any, ids: list[int], new: int, **settings: Any) -> list[int]:
-    """What transformers writes for this prompt alone, greedily, to the last token asked for."""
-    whole = model.generate(
-        input_ids=torch.tensor([ids]),
-        attention_mask=torch.ones(1, len(ids), dtype=torch.long),
-        do_sample=False,
-        max_new_tokens=new,
-        pad_token_id=0,
-        **settings,
-    )
-    made: list[int] = whole[0, len(ids) :].tolist()
-    return made
-
-
-def written(outputs: list[Any]) -> list[list[int]]:
-    return [[token.id for token in output.tokens] for output in outputs]
+def blocks(tokens: int) -> int:
+    """What is found of so many tokens, all there."""
+    return tokens // BLOCK * BLOCK
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Loaded, Any]]:
-    """The model of an architecture as the server loads it, and as transformers does."""
-    from transformers import AutoModelForCausalLM
-
-    made: dict[str, tuple[Loaded, Any]] = {}
-
-    def make(kind: str) -> tuple[Loaded, Any]:
-        if kind not in made:
-            folder = generation.decoder(tmp_path_factory.mktemp("model") / kind, kind=kind)
-            made[kind] = load(folder, limits=Limits(max_new_tokens=200)), AutoModelForCausalLM.from_pretrained(folder)
-        return made[kind]
-
-    return make
+def model(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    return Models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.mark.parametrize("kind", ADMITTED)
-def test_answers_that_come_and_go_are_those_of_generate_one_by_one(
-    kind: str, model: Callable[[str], tuple[Loaded, Any]]
-) -> None:
+def test_answers_that_come_and_go_are_those_of_generate_one_by_one(kind: str, model: Models) -> None:
     loaded, reference = model(kind)
     engine = engine_of(loaded)
     assert (engine.mode, engine.reason) == ("continuous", "")
@@ -86,10 +45,37 @@ def test_answers_that_come_and_go_are_those_of_generate_one_by_one(
     assert written(outputs) == [generated(reference, ids, new) for ids, new in prompts]
 
 
+@pytest.mark.parametrize("kind", ADMITTED)
+def test_prompts_that_begin_the_same_are_answered_as_generate_does(kind: str, model: Models) -> None:
+    loaded, reference = model(kind)
+    engine = engine_of(loaded)
+    assert engine.reuses
+    first = [*SYSTEM, *prompt_of(5, 1)]
+    answer = generated(reference, first, 30)
+    # A chat that grows; others with the same beginning, of several lengths, together and while some still write.
+    chat = [*first, *answer, *prompt_of(4, 2)]
+    prompts = [
+        first,
+        chat,
+        *([*SYSTEM[:n], *prompt_of(length, n)] for n, length in ((40, 7), (40, 3), (33, 9), (20, 2))),
+    ]
+    prompts.append(prompt_of(9, 3))
+    new = [30, 8, 9, 5, 12, 7, 6]
+    outputs = arriving([item_of(engine, *asked) for asked in zip(prompts, new, strict=True)], 0, 40, 40, 41, 40, 44, 40)
+    expected = [generated(reference, ids, count) for ids, count in zip(prompts, new, strict=True)]
+    assert written(outputs) == expected
+    # Read together, a prompt may be read from a little before the end of what was found.
+    most = [0, blocks(len(first) + 29), blocks(40), blocks(40), blocks(33), blocks(20), 0]
+    assert all((found or 0) <= limit for found, limit in zip(cached(outputs), most, strict=True))
+    assert sum(found or 0 for found in cached(outputs)) > 0.8 * sum(most)
+    alone = ContinuousBatches(engine._answers)
+    without = arriving([replace(item_of(engine, *a), forward=alone) for a in zip(prompts, new, strict=True)], *[0] * 7)
+    assert written(without) == expected
+    assert cached(without) == [None] * 7
+
+
 @pytest.mark.parametrize("kind", ["Llama", "Mistral", "Bloom", "OPT"])
-def test_a_long_prompt_is_read_in_parts_while_others_write(
-    kind: str, model: Callable[[str], tuple[Loaded, Any]]
-) -> None:
+def test_a_long_prompt_is_read_in_parts_while_others_write(kind: str, model: Models) -> None:
     loaded, reference = model(kind)
     engine = engine_of(loaded)
     parts = ContinuousBatches(engine._answers, part=16)
@@ -109,7 +95,7 @@ def test_a_long_prompt_is_read_in_parts_while_others_write(
     assert (1, 1) in lengths[first : first + 2], "the answer that ran stood still while a long prompt was read"
 
 
-def test_answers_longer_than_the_cache_was_made_for(model: Callable[[str], tuple[Loaded, Any]]) -> None:
+def test_answers_longer_than_the_cache_was_made_for(model: Models) -> None:
     loaded, reference = model("Llama")
     engine = engine_of(loaded)
     prompts = [(prompt_of(3, 1), 150), (prompt_of(90, 2), 100), (prompt_of(10, 3), 80)]
@@ -118,7 +104,7 @@ def test_answers_longer_than_the_cache_was_made_for(model: Callable[[str], tuple
 
 
 def test_a_decoder_that_counts_positions_from_the_batchs_first_column_is_refused(
-    model: Callable[[str], tuple[Loaded, Any]],
+    model: Models,
 ) -> None:
     loaded, reference = model("Bart")
     engine = engine_of(loaded)
@@ -144,7 +130,7 @@ def test_positions_that_depend_on_the_longest_row_are_refused(tmp_path: Path) ->
 
 
 def test_a_model_that_keeps_states_instead_of_keys_and_values_has_static_batches(
-    model: Callable[[str], tuple[Loaded, Any]],
+    model: Models,
 ) -> None:
     loaded, reference = model("Mamba")
     engine = engine_of(loaded)

@@ -35,6 +35,8 @@ class Engine:
         """Why it is no better mode; empty where it is the best."""
         self.reuses = chosen.reuses
         """Whether prompts go on from earlier ones that begin the same, see prefixes.py."""
+        self.unshared = chosen.unshared
+        """Why not, where answers are written in continuous batches."""
         self.grammars = Grammars(tokenizer, self._answers.ends)
         logger.info(
             "answers are written one by one"
@@ -45,7 +47,7 @@ class Engine:
                     "mode": self.mode,
                     "reason": self.reason,
                     "prefixReuse": self.reuses,
-                    **({"noReuseReason": chosen.unshared} if chosen.unshared else {}),
+                    **({"noReuseReason": self.unshared} if self.unshared else {}),
                 }
             },
         )
