@@ -189,6 +189,12 @@ class Settings:
         "the numbers' type: float32, bfloat16, float16; auto: float32 on a processor, else the checkpoint's own",
         among=("auto", "float32", "bfloat16", "float16"),
     )
+    quantization: str = _of(
+        "SLIPWAY_QUANTIZATION",
+        "",
+        "int8: linear layers are made so while loading, each token's and output's by a scale of its own; empty: none",
+        among=("int8",),
+    )
     termination_log: str = _of(
         "SLIPWAY_TERMINATION_LOG", "/dev/termination-log", "where the last word of an ending process goes"
     )
@@ -333,6 +339,11 @@ def _cross_checks(settings: Settings) -> list[str]:
         problems.append(f"HF_ENDPOINT={settings.hf_endpoint!r}: must begin with http:// or https://")
     if settings.http_port == settings.admin_port != 0:
         problems.append(f"SLIPWAY_HTTP_PORT and SLIPWAY_ADMIN_PORT are both {settings.http_port}: must differ")
+    if settings.quantization and settings.adapters:
+        problems.append(
+            f"SLIPWAY_QUANTIZATION={settings.quantization!r} and SLIPWAY_ADAPTERS: LoRA adapters are made for the "
+            "weights as they are; leave one of them out"
+        )
     if settings.retry_max_seconds < settings.retry_seconds:
         problems.append(
             f"SLIPWAY_RETRY_MAX_SECONDS={settings.retry_max_seconds:g}: must be at least SLIPWAY_RETRY_SECONDS "

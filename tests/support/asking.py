@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,13 @@ from slipway_runtime.tasks.parameters import convert
 from slipway_runtime.tasks.table import TASKS
 
 
-def load(folder: Path, task: str = "", limits: Limits | None = None) -> Loaded:
-    """Load the model in `folder` as the server does."""
+def load(folder: Path, task: str = "", limits: Limits | None = None, **options: str) -> Loaded:
+    """Load the model in `folder` as the server does. `options`: fields of Artifact, such as dtype."""
 
     def check(config: dict[str, Any], modules: tuple[str, ...]) -> None:
         choose_task(task, config, modules, folder.name)
 
-    artifact: Artifact = open_folder(str(folder), Path(tempfile.mkdtemp()), check)
+    artifact: Artifact = replace(open_folder(str(folder), Path(tempfile.mkdtemp()), check), **options)  # type: ignore[arg-type]
     chosen = choose_task(task, artifact.config, artifact.modules, folder.name)
     loaded: Loaded = importlib.import_module(TASKS[chosen].module).load(artifact, limits or Limits())
     return loaded

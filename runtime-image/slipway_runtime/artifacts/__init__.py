@@ -44,3 +44,5 @@ class Artifact:
     adapters: tuple[AdapterFiles, ...] = ()
     dtype: str = "auto"
     """What it is to be computed in: SLIPWAY_DTYPE."""
+    quantization: str = ""
+    """What its weights are to be made while loading: SLIPWAY_QUANTIZATION."""

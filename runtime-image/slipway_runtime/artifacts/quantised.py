@@ -49,6 +49,22 @@ def check_quantisation(config: dict[str, Any], model: str, installed: Callable[[
     )
 
 
+def check_quantising(wanted: str, config: dict[str, Any], task: str, model: str) -> None:
+    """SLIPWAY_QUANTIZATION: raises ModelFault where the weights are quantised already, or cannot be while loading."""
+    if not wanted:
+        return
+    already = quantisation(config)
+    if already is None and task != "text-to-image":
+        return
+    method = str((already or {}).get("quant_method"))[:40]
+    why = "text-to-image is not quantised here" if already is None else f"its weights are quantised by {method!r}"
+    raise ModelFault(
+        "BadConfiguration",
+        f"SLIPWAY_QUANTIZATION={wanted} and {model}: {why}. Leave the variable out, or name another checkpoint",
+        "env",
+    )
+
+
 def quantisation(config: dict[str, Any]) -> dict[str, Any] | None:
     """The quantization_config, which multimodal models keep with their text part; None where there is none."""
     for part in (config, config.get("text_config")):

@@ -92,8 +92,8 @@ def load_config(artifact: Artifact) -> Any:
 def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: tuple[str, ...] = ()) -> Network:
     """Load the weights with `auto_class` (an AutoModelFor…). `optional`: prefixes of weights that may be absent.
 
-    In the type that precision.py finds.
-    Raises ModelFault when the files do not make a whole model.
+    In the type that precision.py finds, and quantised where that is asked for (int8.py).
+    Raises ModelFault when the files do not make a whole model, or it cannot be quantised.
     """
     source = artifact.id
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -132,7 +132,12 @@ def load_network(artifact: Artifact, auto_class: Any, config: Any, *, optional: 
             f"{', '.join(missing[:3])}. Is it a base model that was never tuned for this task?",
             "model",
         )
-    return Network(model.to(device).eval(), config, device)
+    model = model.to(device).eval()
+    if artifact.quantization:
+        from slipway_runtime.tasks.int8 import quantise  # noqa: PLC0415 - most are not
+
+        quantise(model, source)
+    return Network(model, config, device)
 
 
 def load_text_model(

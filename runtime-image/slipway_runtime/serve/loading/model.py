@@ -17,7 +17,7 @@ from slipway_runtime.artifacts import Artifact
 from slipway_runtime.artifacts.credentials import fingerprint
 from slipway_runtime.artifacts.fetch import Surroundings, fetch_adapter, fetch_model
 from slipway_runtime.artifacts.progress import Progress
-from slipway_runtime.artifacts.quantised import check_quantisation
+from slipway_runtime.artifacts.quantised import check_quantisation, check_quantising
 from slipway_runtime.errors import ModelFault
 from slipway_runtime.serve.inference.batcher import run_batch
 from slipway_runtime.serve.life.lifecycle import Steps
@@ -48,6 +48,7 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor,
         # Before gigabytes are fetched for nothing.
         task = choose_task(settings.task, config, modules, settings.model_name)
         check_quantisation(config, settings.model_name)
+        check_quantising(settings.quantization, config, task, settings.model_name)
         code = [TASKS[task].module, *(["slipway_runtime.tasks.variants"] if settings.variants else [])]
         ahead.import_code(code, str(config.get("model_type", "")))
 
@@ -63,7 +64,7 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor,
             event("the source cannot be reached; what was fetched before is served", model=artifact.id,
                   revision=artifact.revision, detail=artifact.offline)  # fmt: skip
         adapters = tuple(fetch_adapter(variant, around) for variant in settings.variants)
-        return replace(artifact, adapters=adapters, dtype=settings.dtype)
+        return replace(artifact, adapters=adapters, dtype=settings.dtype, quantization=settings.quantization)
 
     attempts = itertools.count()
 
@@ -72,7 +73,10 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor,
             gc.collect()  # what a failed attempt has left must not be frozen below
         task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)
         with _shared(shared, settings.workers) as share:
-            loaded: Loaded = share(importlib.import_module(TASKS[task].module).load(artifact, limits))
+            loaded: Loaded = importlib.import_module(TASKS[task].module).load(artifact, limits)
+            if artifact.quantization:
+                _check_int8(loaded, artifact)
+            loaded = share(loaded)
         if artifact.adapters:
             from slipway_runtime.tasks.variants import attach  # noqa: PLC0415 - imports peft
 
@@ -103,6 +107,14 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor,
         return artifact
 
     return Steps(fetch_in_thread, load, warm_up, lambda: fingerprint(settings.token_file))
+
+
+def _check_int8(loaded: Loaded, artifact: Artifact) -> None:
+    from slipway_runtime.tasks import int8  # noqa: PLC0415 - imported where it is asked for
+
+    made = int8.check(loaded, artifact.id)
+    event("linear layers are int8", layers=made.layers, shareOfWeights=round(made.share, 3),
+          outputsMovedBy=round(made.apart, 4))  # fmt: skip
 
 
 @contextmanager
