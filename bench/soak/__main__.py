@@ -119,7 +119,7 @@ async def _act(member: Member, scene: Scene, seed: int) -> None:
         status = await scene.act(member.life.target, random.Random(seed))  # noqa: S311 - as above
     except (OSError, EOFError) as error:
         member.seen.add(scene, 0)
-        member.seen.unexpected.append(f"{scene.name}: {type(error).__name__}")
+        member.seen.fault(f"{scene.name}: {type(error).__name__}")
     else:
         member.seen.add(scene, status)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from tests.support.poison import spoil
 from tests.support.runtime_server import RuntimeServer, serving
 from tests.support.tiny import generation, vision
 
+OUT = Path(__file__).parents[2] / "out/soak"
+"""Where the logs of servers go that something unexpected came from."""
 SETTINGS = {"SLIPWAY_THREADS": "1", "SLIPWAY_UNREADY_SECONDS": "2", "SLIPWAY_DRAIN_SECONDS": "30"}
 
 
@@ -110,16 +113,21 @@ class Member:
             await life.admin.close()
             life.stack.close()
         if life.exit_code != 0:
-            self.seen.unexpected.append(f"SIGTERM: exit code {life.exit_code}")
+            self.seen.fault(f"SIGTERM: exit code {life.exit_code}")
         errors = {line["message"] for line in life.server.lines() if line["level"] in ("error", "critical")}
         # The poisoned texts are meant to fail.
-        self.seen.unexpected += [f"in the log: {error}" for error in sorted(errors - {"a forward failed"})]
+        for error in sorted(errors - {"a forward failed"}):
+            self.seen.fault(f"in the log: {error}")
+        if self.seen.unexpected:
+            kept = OUT / f"{self.kind.name}-{self.lives.index(life)}.log"
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(life.server.log, kept)
 
     async def sample(self, since: float) -> None:
         """What the present process holds, and how long its event loop lets a probe wait."""
         life, began = self.life, time.monotonic()
         if (status := (await life.admin.ask(get("/livez"))).status) != 200:
-            self.seen.unexpected.append(f"/livez: {status or 'no answer'}")
+            self.seen.fault(f"/livez: {status or 'no answer'}")
         lag = time.monotonic() - began
         if life.exit_code is None:
             now = held(life.server.process.pid)
@@ -132,4 +140,4 @@ class Member:
             if not status["inFlight"] and not status["queued"]:
                 return
             await asyncio.sleep(0.5)
-        self.seen.unexpected.append(f"idle, yet {status['inFlight']} requests in flight, {status['queued']} queued")
+        self.seen.fault(f"idle, yet {status['inFlight']} requests in flight, {status['queued']} queued")

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -42,11 +43,16 @@ class Seen:
 
     counts: dict[tuple[str, int], int] = field(default_factory=dict)
     unexpected: list[str] = field(default_factory=list)
+    since: float = field(default_factory=time.monotonic)
+
+    def fault(self, what: str) -> None:
+        """Something unexpected, with its moment: the log of that moment is what one looks at."""
+        self.unexpected.append(f"{what}, {time.monotonic() - self.since:.0f} s after the beginning")
 
     def add(self, scene: Scene, status: int, answer: str = "") -> None:
         self.counts[scene.name, status] = self.counts.get((scene.name, status), 0) + 1
         if status not in scene.expected:
-            self.unexpected.append(f"{scene.name}: {status or 'no answer'}{answer}")
+            self.fault(f"{scene.name}: {status or 'no answer'}{answer}")
 
 
 def text(rng: random.Random, most: int = 40) -> str:
