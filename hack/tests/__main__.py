@@ -1,10 +1,10 @@
 """`make test`: every tier, with the counts of each.
 
-Two lanes run side by side, for most tests wait for something: one with servers of its own, one in the real cluster,
-where what takes the cluster down comes last.
+Three lanes run side by side, for most tests wait for something: the operator's with an API server of its own, the
+runtime's with servers of its own, and the real cluster's, where what takes the cluster down comes last.
 
 A tier that fails does not stop the others: one run tells everything. A skipped test counts as a failure: what cannot
-run is said in the README, not passed over. A few failures where real processes are waited for, with two lanes on two
+run is said in the README, not passed over. A few failures where real processes are waited for, with three lanes on two
 cores, are run once more alone: one that passes then is no failure, but is named as unsteady in the last lines, to be
 mended. Standard library only.
 """
@@ -43,11 +43,11 @@ class Tier:
 
 UNIT = "pure parts of the operator, the local cluster's and the images' own"
 TIERS = (
-    Tier("unit", "operator", ("tests/unit", "tests/cluster/unit"), UNIT, "own"),
-    Tier("golden", "operator", ("tests/golden",), "manifests, byte by byte", "own"),
-    Tier("contract", "operator", ("tests/contract",), "operator, runtime, chart and README agree", "own"),
-    Tier("apiserver", "operator", ("tests/apiserver",), "a real kube-apiserver; no kubelet", "own", waits=True),
-    Tier("runtime", "runtime", ("tests/runtime",), "a real server process and real clients", "own", waits=True),
+    Tier("unit", "operator", ("tests/unit", "tests/cluster/unit"), UNIT, "operator"),
+    Tier("golden", "operator", ("tests/golden",), "manifests, byte by byte", "operator"),
+    Tier("contract", "operator", ("tests/contract",), "operator, runtime, chart and README agree", "operator"),
+    Tier("apiserver", "operator", ("tests/apiserver",), "a real kube-apiserver; no kubelet", "operator", waits=True),
+    Tier("runtime", "runtime", ("tests/runtime",), "a real server process and real clients", "runtime", waits=True),
     Tier("e2e", "runtime", ("tests/e2e",), "the whole in a real cluster, installed by Helm", "cluster", waits=True),
     Tier(
         "cluster",
@@ -97,7 +97,7 @@ def main() -> int:
     started = time.monotonic()
     results: dict[str, Counts] = {}
     with ThreadPoolExecutor() as lanes:
-        running = [lanes.submit(run_lane, [t for t in chosen if t.lane == lane]) for lane in ("own", "cluster")]
+        running = [lanes.submit(run_lane, [t for t in chosen if t.lane == lane]) for lane in {t.lane for t in chosen}]
         for lane in running:
             results |= lane.result()
     for tier in [tier for tier in chosen if tier.waits and 0 < results[tier.name].failed <= MOST_RUN_AGAIN]:
