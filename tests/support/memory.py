@@ -33,6 +33,11 @@ def held(pid: int) -> Held:
     return Held(_megabytes(pid, "VmRSS"), handles, _status(pid, "Threads"))
 
 
+def own_megabytes(pid: int) -> float:
+    """Its memory, of pages that several processes have in theirs an equal part each (PSS)."""
+    return int(Path(f"/proc/{pid}/smaps_rollup").read_text().split("\nPss:")[1].split()[0]) / 1024
+
+
 def _megabytes(pid: int | str, name: str) -> float:
     return _status(pid, name) / 1024
 

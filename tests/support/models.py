@@ -28,6 +28,7 @@ CORPUS = [
     "an awful movie , very bad .",
     "paris is the capital of france .",
 ]
+LARGE_MEGABYTES = 380
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -80,13 +81,16 @@ def bert_config(vocabulary: int, **changes: Any) -> Any:
     return BertConfig(vocab_size=vocabulary, **(sizes | changes))
 
 
-def _save(folder: Path, model_class: str, *, seed: int = 0, shard: str | None = None, **config: Any) -> Path:
+def _save(
+    folder: Path, model_class: str, *, seed: int = 0, shard: str | None = None, stored: str = "float32", **config: Any
+) -> Path:
     import torch
     import transformers
 
     torch.manual_seed(seed)
     tok = tokenizer(model_max_length=config.get("max_position_embeddings", 64))
     model = getattr(transformers, model_class)(bert_config(len(tok), **config)).eval()
+    model.to(getattr(torch, stored))
     model.save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
     tok.save_pretrained(folder)
     return folder
@@ -98,6 +102,17 @@ def classifier(folder: Path, *, labels: Sequence[str] = ("sadness", "joy", "ange
     return _save(
         folder, "BertForSequenceClassification", id2label=names, label2id={v: k for k, v in names.items()}, **config
     )
+
+
+def large_classifier(folder: Path, stored: str) -> Path:
+    """One of LARGE_MEGABYTES in float32, in the type `stored`: enough to be seen beside what torch takes."""
+    sizes: dict[str, Any] = {
+        "hidden_size": 1024,
+        "num_hidden_layers": 8,
+        "num_attention_heads": 16,
+        "intermediate_size": 4096,
+    }
+    return classifier(folder, stored=stored, **sizes)
 
 
 def masked_lm(folder: Path, **config: Any) -> Path:

@@ -64,6 +64,12 @@ class RuntimeServer:
         """The log, each line as JSON: a line that is not JSON fails here."""
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.strip()]
 
+    def workers(self) -> list[int]:
+        """The processes of several workers, in the order of their numbers."""
+        started = eventually(lambda: [line for line in self.lines() if line["message"] == "workers were started"])
+        pids: list[int] = started[0]["pids"]
+        return pids
+
     def wait_for_port(self) -> None:
         def answers() -> bool:
             assert self.process.poll() is None, f"the server ended: {self.log.read_text()}"

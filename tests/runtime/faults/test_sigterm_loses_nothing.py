@@ -123,8 +123,9 @@ def until_refused(asks: Iterator[Ask], answered: Counter[str], over: threading.E
     return "never refused"
 
 
-def one_sigterm(folder: Path, model: Path) -> None:
+def one_sigterm(folder: Path, model: Path, workers: int = 1) -> None:
     variables = {"SLIPWAY_UNREADY_SECONDS": str(UNREADY_SECONDS), "SLIPWAY_DRAIN_SECONDS": "120"}
+    variables["SLIPWAY_WORKERS"] = str(workers)
     answered: Counter[str] = Counter()
     over = threading.Event()
     with ready(folder, model, **variables) as server, ThreadPoolExecutor(16) as pool:
@@ -154,10 +155,15 @@ def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path, model: Pat
     one_sigterm(tmp_path, model)
 
 
+def test_sigterm_under_load_loses_no_accepted_request_of_two_workers(tmp_path: Path, model: Path) -> None:
+    one_sigterm(tmp_path, model, workers=2)
+
+
 @pytest.mark.full
-def test_sigterm_under_load_loses_no_accepted_request_twenty_times(tmp_path: Path, model: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_under_load_loses_no_accepted_request_twenty_times(tmp_path: Path, model: Path, workers: int) -> None:
     for round_ in range(20):
-        one_sigterm(tmp_path / str(round_), model)
+        one_sigterm(tmp_path / str(round_), model, workers)
 
 
 def test_a_request_on_a_connection_that_was_idle_for_long_is_answered_while_others_are_finished(

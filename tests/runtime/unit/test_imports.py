@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-LIST = "import json, sys, slipway_runtime.serve.process; print(json.dumps(sorted(sys.modules)))"
+LIST = "import json, sys, slipway_runtime.serve.workers; print(json.dumps(sorted(sys.modules)))"
 
 
 def test_the_server_starts_without_torch_transformers_or_a_download_library() -> None:

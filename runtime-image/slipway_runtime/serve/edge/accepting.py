@@ -14,6 +14,7 @@ from collections.abc import Callable, Sized
 from typing import Any
 
 GIVE_WAY_SECONDS = 0.001
+GIVE_WAY_TIMES = 5
 _NO_HANDLES_SECONDS = 1.0
 
 
@@ -50,7 +51,7 @@ class Acceptor:
         self._connections = connections
         self._turns = turns
         self._number = number
-        self._gave_way = False
+        self._gave_way = 0
         self._coming: set[asyncio.Task[Any]] = set()
         self._pause: asyncio.TimerHandle | None = None
         self._listen()
@@ -69,13 +70,13 @@ class Acceptor:
         self._pause = self._loop.call_later(seconds, self._listen)
 
     def _accept(self) -> None:
-        # Once only: the other may be in the middle of something, or hang.
         mine = len(self._connections) + len(self._coming)
-        if self._turns.more_than_another(self._number, mine) and not self._gave_way:
-            self._gave_way = True
+        # Not for ever: the other may be in the middle of something, or hang.
+        if self._turns.more_than_another(self._number, mine) and self._gave_way < GIVE_WAY_TIMES:
+            self._gave_way += 1
             self._wait(GIVE_WAY_SECONDS)
             return
-        self._gave_way = False
+        self._gave_way = 0
         try:
             connection, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):  # another took it; its caller has gone
