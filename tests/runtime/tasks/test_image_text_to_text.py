@@ -12,15 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
-from slipway_runtime.errors import InvalidInput, ModelFault
+from slipway_runtime.errors import InferenceFailed, InvalidInput, ModelFault
 from slipway_runtime.serve.inference.batcher import run_batch
-from slipway_runtime.tasks.adapter import Limits, Listener, Loaded
+from slipway_runtime.tasks.adapter import Continuous, Item, Limits, Listener, Loaded
 from slipway_runtime.tasks.generated import Generated
+from slipway_runtime.tasks.generation.decoder import Decoder
 from slipway_runtime.tasks.parameters import convert
 
 from tests.support.asking import ask, load, run_items
+from tests.support.feeds import Arrivals, arriving
 from tests.support.tiny import multimodal
+from tests.support.writing import engine_of, written
 
 transformers: Any = importlib.import_module("transformers")  # half typed
 
@@ -123,6 +127,71 @@ def test_requests_of_all_kinds_together_are_answered_as_alone(model: tuple[Path,
     together = run_items(items)
     for inputs, answer in zip(asked, together, strict=True):
         assert answer.text == said(loaded, inputs, max_new_tokens=6).text
+
+
+def generated(folder: Path, images: list[Image.Image], text: str, new: int) -> list[int]:
+    """What `generate` adds to a chat with these images, alone."""
+    processor = transformers.AutoProcessor.from_pretrained(folder)
+    parts = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": text}]
+    made = processor.apply_chat_template(
+        [{"role": "user", "content": parts}],
+        add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+    )  # fmt: skip
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder)
+    whole: list[int] = model.generate(**made, max_new_tokens=new, do_sample=False)[0].tolist()
+    return whole[made["input_ids"].shape[1] :]
+
+
+def items_of(loaded: Loaded, asked: list[tuple[int, str, int]]) -> list[Item]:
+    """Chats of (images, text, new tokens)."""
+    adapter = loaded.adapters["image-text-to-text"]
+    found = []
+    for count, text, new in asked:
+        parameters = convert({"max_new_tokens": new}, adapter.parameters)
+        found += adapter.preprocess(adapter.parse(chat(*CODED[:count], text=text), parameters))
+    return found
+
+
+ASKED = [(1, QUESTION, 12), (0, "the film was a cat ?", 9), (2, "a dog", 7), (1, "rain", 5), (0, QUESTION, 6)]
+
+
+def test_prompts_with_images_join_and_leave_a_running_batch(model: tuple[Path, Loaded]) -> None:
+    folder, loaded = model
+    items = items_of(loaded, ASKED)
+    assert all(isinstance(item.forward, Continuous) for item in items)
+    feed = Arrivals({0: items[:1], 2: items[1:2], 3: items[2:4], 6: items[4:]})
+    outputs = feed.run(items)
+    assert feed.most_inside > 2
+    expected = [generated(folder, opened(count), text, new) for count, text, new in ASKED]
+    assert written(outputs) == expected
+
+
+def test_a_model_whose_rows_with_images_are_not_those_of_generate_answers_them_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = multimodal.qwen2_vl(tmp_path / "model")
+    # As if it did not say by how much an image moves the positions after it.
+    monkeypatch.setattr(Decoder, "shift", lambda *_: 0)
+    loaded = load(folder)
+    engine = engine_of(loaded)
+    assert (engine.mode, engine.joins_with_images) == ("continuous", False)
+    items = items_of(loaded, ASKED)
+    assert [isinstance(item.forward, Continuous) for item in items] == [not count for count, _, _ in ASKED]
+    expected = [generated(folder, opened(count), text, new) for count, text, new in ASKED]
+    assert written(run_items(items)) == expected
+    # Were they admitted, their answers would be others.
+    assert written(arriving([replace(item, forward=items[1].forward) for item in items], *[0] * 5)) != expected
+
+
+def test_an_image_that_the_model_fails_on_fails_alone(model: tuple[Path, Loaded]) -> None:
+    _, loaded = model
+    items = items_of(loaded, ASKED)
+    broken = replace(items[2].data, extra={**items[2].data.extra, "pixel_values": torch.zeros(1, 1)})
+    outputs = arriving([*items[:2], replace(items[2], data=broken), *items[3:]], 0, 0, 1, 2, 3)
+    assert [isinstance(one, InferenceFailed) for one in outputs] == [False, False, True, False, False]
+    assert written([one for one in outputs if not isinstance(one, Exception)]) == written(
+        [run_batch([item])[0] for item in (*items[:2], *items[3:])]
+    )
 
 
 def test_an_answer_streams_and_stops(model: tuple[Path, Loaded]) -> None:

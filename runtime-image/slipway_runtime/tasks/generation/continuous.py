@@ -55,6 +55,8 @@ class Row:
     """Of its prompt: see prefixes.py. Empty: it shares nothing."""
     found: int = 0
     """Tokens of the prompt, before the last, that need not be read."""
+    shift: int = 0
+    """See Decoder.shift."""
 
     @property
     def prompt(self) -> Prompt:
@@ -286,7 +288,7 @@ class _Batch:
         whole = len(row.prompt.ids)
         begin, end = row.read, whole if row.prompt.extra else min(whole, row.read + most)
         logits = self._decoder.read(row.prompt, begin, end, row.cache)
-        row.read = end
+        row.read, row.shift = end, self._decoder.shift(row.prompt)
         return end - begin, logits, plain(row.cache) if end == whole else None
 
     def _begun(self, rows: Several[Row], tokens: Several[int]) -> DynamicCache:
@@ -310,8 +312,9 @@ class _Batch:
             if place not in going:
                 self._end(row)
         if going:
-            self._cache.join(kept, going, [group[place].item.length for place in going])
-            self._rows += [group[place] for place in going]
+            rows = [group[place] for place in going]
+            self._cache.join(kept, going, [row.item.length for row in rows], [row.shift for row in rows])
+            self._rows += rows
 
     def _lose(self, row: Row, error: Exception) -> None:
         """A prompt that fails by itself. Raises where nothing else is inside: it may be the model that has failed."""

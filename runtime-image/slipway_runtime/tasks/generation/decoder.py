@@ -22,15 +22,24 @@ class Decoder:
         self._pad = pad
         takes = inspect.signature(model.forward).parameters
         self._positions = "position_ids" in takes
+        # Qwen2-VL and its kin count an image as fewer positions than tokens, and note the difference so.
+        self._counting = next((one for one in model.modules() if hasattr(one, "rope_deltas")), None)
         self._last_only: dict[str, Any] = {"logits_to_keep": 1} if "logits_to_keep" in takes else {}
 
     def read(self, prompt: Prompt, begin: int, end: int, cache: Cache) -> torch.Tensor:
         """A prompt's tokens from `begin` to `end`, after those that `cache` holds."""
         ids = torch.tensor([prompt.ids[begin:end]], device=self.device)
         extra = {name: value.to(self.device) for name, value in prompt.extra.items()}
-        # With images the model finds the positions itself: in some they are not the tokens' numbers.
         positions = None if extra else torch.arange(begin, end, device=self.device)[None]
+        if self._counting is not None:
+            self._counting.rope_deltas = None  # an earlier prompt's
         return self._logits(ids, torch.ones((1, end), dtype=torch.long, device=self.device), positions, cache, **extra)
+
+    def shift(self, prompt: Prompt) -> int:
+        """What is to be added to the numbers of the tokens that follow it for their positions. Of the prompt that was
+        read last: with images the model finds positions itself, and in some they are not the tokens' numbers."""
+        found = getattr(self._counting, "rope_deltas", None) if prompt.extra else None
+        return 0 if found is None else int(found.reshape(-1)[0])
 
     def read_together(self, prompts: Several[Several[int]], last: int, cache: Cache) -> torch.Tensor:
         """The last so many tokens of each, padded on the left, after those that `cache` holds, padded likewise."""

@@ -8,11 +8,12 @@ sequential   one by one, by `generate` (static.py)
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from slipway_runtime.tasks.adapter import Forward, Item, Limits
 from slipway_runtime.tasks.generation.answers import Answers
-from slipway_runtime.tasks.generation.gate import Mode, choose, table_of_positions
+from slipway_runtime.tasks.generation.gate import Mode, choose, refuses_images, table_of_positions
 from slipway_runtime.tasks.generation.grammar import Grammars
 from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.static import StaticBatches
@@ -37,6 +38,8 @@ class Engine:
         """Whether prompts go on from earlier ones that begin the same, see prefixes.py."""
         self.unshared = chosen.unshared
         """Why not, where answers are written in continuous batches."""
+        self.joins_with_images = False
+        """Whether prompts with images join continuous batches; else they are answered one by one."""
         self.grammars = Grammars(tokenizer, self._answers.ends)
         logger.info(
             "answers are written one by one"
@@ -52,6 +55,15 @@ class Engine:
             },
         )
 
+    def see(self, network: Network, pictured: Sequence[Prompt]) -> None:
+        """Find out by some prompts with images whether they may join the continuous batches."""
+        reason = refuses_images(network, self._answers, self._alone, pictured)
+        self.joins_with_images = not reason
+        logger.info(
+            f"prompts with images {'are answered one by one' if reason else 'join continuous batches'}",
+            extra={"fields": {"reason": reason}},
+        )
+
     @property
     def most_tokens(self) -> int | None:
         """Of one prompt and its answer together, by the memory that is left. None: no limit."""
@@ -59,5 +71,5 @@ class Engine:
 
     def item(self, prompt: Prompt) -> Item:
         """What goes into the queue."""
-        forward = self._alone if prompt.extra else self._forward
+        forward = self._alone if prompt.extra and not self.joins_with_images else self._forward
         return Item(forward=forward, length=len(prompt.ids), data=prompt, room=prompt.max_new_tokens)

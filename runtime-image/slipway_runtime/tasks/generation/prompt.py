@@ -36,4 +36,4 @@ class Prompt:
     """Whether the prompt's own tokens are reported, with their logprobs."""
     calls: CallReader | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What the model needs beside ids, as tensors with a batch of one: pixel_values. Such an item runs alone."""
+    """What the model needs beside ids to read it, as tensors with a batch of one: pixel_values. It is read alone."""

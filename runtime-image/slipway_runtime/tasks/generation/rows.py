@@ -64,6 +64,7 @@ class RowCache(Cache):
         self._device = device
         self._span = _Span()
         self._lengths: list[int] = []
+        self._shifts: list[int] = []
         self._mask = torch.zeros((0, 0), dtype=torch.long, device=device)
 
     @property
@@ -76,8 +77,10 @@ class RowCache(Cache):
         rows = slice(0, self.count) if row is None else slice(row, row + 1)
         self._span.rows = rows
         self._span.start = self._span.end - max(self._lengths[rows])
-        positions = torch.tensor(self._lengths[rows], device=self._device)[:, None]
-        return self._mask[rows, self._span.start : self._span.end + 1], positions
+        positions = [length + shift for length, shift in zip(self._lengths[rows], self._shifts[rows], strict=True)]
+        return self._mask[rows, self._span.start : self._span.end + 1], torch.tensor(positions, device=self._device)[
+            :, None
+        ]
 
     def advance(self) -> None:
         """What the model has written for every row's next token is there to stay. Until then it can run again."""
@@ -87,11 +90,15 @@ class RowCache(Cache):
             self._grow(self.count, 0)
 
     def join(
-        self, prefilled: Sequence[tuple[torch.Tensor, torch.Tensor]], rows: Sequence[int], lengths: Sequence[int]
+        self,
+        prefilled: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        rows: Sequence[int],
+        lengths: Sequence[int],
+        shifts: Sequence[int],
     ) -> None:
         """Take in some `rows` of keys and values [rows, heads, columns, width] per layer: their last `lengths` columns.
 
-        What lies before those comes with them, as padding.
+        What lies before those comes with them, as padding. `shifts`: added to a token's number for its position.
         """
         if not self._blocks:
             self._blocks = [_Layer(self._span, keys[:0], values[:0]) for keys, values in prefilled]
@@ -111,6 +118,7 @@ class RowCache(Cache):
             self._mask[place, : end - length] = 0
             self._mask[place, end - length :] = 1
         self._lengths.extend(lengths)
+        self._shifts.extend(shifts)
 
     def leave(self, row: int, *, tainted: bool = False) -> None:
         """Forget a row; the last one takes its place. `tainted`: it may hold what is no number. Whoever comes next has
@@ -125,8 +133,9 @@ class RowCache(Cache):
                 for block in (layer.all_keys, layer.all_values):
                     block[row, :, columns] = block[last, :, columns]
             self._mask[row] = self._mask[last]
-            self._lengths[row] = self._lengths[last]
+            self._lengths[row], self._shifts[row] = self._lengths[last], self._shifts[last]
         self._lengths.pop()
+        self._shifts.pop()
 
     def held(self, row: int) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], int, int]:
         """(Keys and values of all rows per layer, the row's first column in them, how many tokens it has)."""

@@ -20,6 +20,7 @@ from slipway_runtime.errors import InvalidInput, ModelFault
 from slipway_runtime.tasks.adapter import Call, Item, Limits, Loaded
 from slipway_runtime.tasks.generation.chat import Chat, checked_chat, is_chat, render
 from slipway_runtime.tasks.generation.parameters import GenerationParameters, checked
+from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.text_generation import Begun, TextGeneration
 from slipway_runtime.tasks.loading import TextModel, input_limit, load_config, load_network, load_part
 from slipway_runtime.tasks.multimodal.captions import Captions
@@ -27,6 +28,7 @@ from slipway_runtime.tasks.multimodal.sight import Parts, Picture, PicturedChat,
 from slipway_runtime.tasks.texts import TextTokenizer, checked_list, kind_of
 from slipway_runtime.tasks.vision.images import image_of, png
 
+_TRIED = ((64, 64), (128, 96))  # sizes of images
 _SHAPE = '{"images": [base64, …], "text": …}, a chat with messages, or a string'
 
 
@@ -39,6 +41,8 @@ class ImageTextToText(TextGeneration):
     def __init__(self, text_model: TextModel, processor: Processor, limits: Limits) -> None:
         super().__init__(text_model, limits)
         self._processor = processor
+        if self.mode == "continuous":
+            self._engine.see(text_model, [self._tried(*size) for size in _TRIED])
 
     def accepts(self, inputs: object, parameters: Mapping[str, Any]) -> bool:  # noqa: ARG002 - an adapter's shape
         return not isinstance(inputs, bytes)
@@ -69,8 +73,7 @@ class ImageTextToText(TextGeneration):
         if isinstance(entry, str):
             return entry, *self._processor.read(entry, [], field)
         images = [image_of(picture.value, picture.field, self._limits) for picture in entry.pictures]
-        text = entry.text if isinstance(entry, PicturedText) else render(entry, self._processor.template)
-        ids, extra = self._processor.read(text, images, entry.field)
+        text, ids, extra = self._read(entry, images)
         if images and len(ids) > self.max_input_tokens:
             raise InvalidInput(
                 entry.field,
@@ -79,6 +82,16 @@ class ImageTextToText(TextGeneration):
             )
         shown = getattr(entry, "shown", None)
         return text if shown is None else shown, ids, extra
+
+    def _read(self, entry: PicturedChat | PicturedText, images: list[Image.Image]) -> Begun:
+        text = entry.text if isinstance(entry, PicturedText) else render(entry, self._processor.template)
+        return text, *self._processor.read(text, images, entry.field)
+
+    def _tried(self, width: int, height: int) -> Prompt:
+        """With an image of this size, whatever the limits."""
+        entry = self.prompted("the word", [Picture(None, "inputs")])
+        _, ids, extra = self._read(entry, [Image.linear_gradient("L").convert("RGB").resize((width, height))])
+        return Prompt(ids, extra=extra)
 
     def _pictured(self, inputs: dict[str, Any]) -> PicturedChat | PicturedText:
         """The pipeline's form. A text without places for its images becomes a chat, where the model knows chats."""
