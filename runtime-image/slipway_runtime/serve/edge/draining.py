@@ -63,6 +63,8 @@ async def drain(server: Server, listener: socket.socket, *, seconds: float, hurr
 async def _tell(server: Server) -> None:
     """End what is left; each request writes its own last words when it is cancelled."""
     state = server.server_state
+    if state.tasks:  # some have answered, and are about to end
+        await asyncio.wait(list(state.tasks), timeout=_LOOK_SECONDS)
     until = time.monotonic() + TELL_SECONDS
     if state.tasks:
         event("requests in flight were ended", requests=len(state.tasks))
