@@ -245,12 +245,14 @@ class _Batch:
     def _prefill(self) -> None:
         """Read some prompts; rows whose prompts are whole join those that are being written."""
         most = (self._part or self._pace.tokens()) if self._rows else _PREFILL_TOKENS
-        if self._prefixes is not None:
-            self._look_up(self._prefixes)
+        self._look_up()
         self._read(_group(self._reading, most, self._prefixes), most)
 
-    def _look_up(self, prefixes: Prefixes) -> None:
+    def _look_up(self) -> None:
         """What of the prompts is there already. What is kept makes room for the rows first."""
+        prefixes = self._prefixes
+        if prefixes is None:
+            return
         sizes = [row.item.length + row.item.room for row in (*self._rows, *self._reading)]
         prefixes.bound(self._answers.left_beside(len(sizes), max(sizes)))
         for row in self._reading:
@@ -263,6 +265,7 @@ class _Batch:
         except Exception as error:
             if len(group) > 1:
                 for row in group:
+                    self._look_up()  # reading one may have pushed out what another goes on from
                     self._read([row], most)
             else:
                 self._lose(group[0], error)

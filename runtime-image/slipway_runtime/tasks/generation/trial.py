@@ -23,8 +23,8 @@ PART = 8  # tokens of the trial's longest prompt, so that reading in parts is tr
 _TOP = 8  # logits to compare at each place
 BLOCK = 4  # tokens, of what is shared in the trial
 # (tokens, new tokens, with how many tokens of the first it begins)
-_FIRST = ((9, 6, 9), (5, 3, 0))
-_LATER = ((22, 5, 8), (3, 3, 0))
+_FIRST = ((9, 5, 9), (5, 3, 0))
+_LATER = ((22, 4, 8),)
 _LAST = ((11, 3, 8),)
 _SHARED = 8 + 12 + 7  # tokens not to be read: of the long prompt; of a chat and of the last one, read together
 # Of a log probability. Rounding moves it by less, another position or a wrong mask by far more.
@@ -55,8 +55,8 @@ class Trial:
                 self._distance,
             )
         script = _Script(forward, first)
-        # By the seventh call the first answer has ended, and the longest prompt has been read.
-        script.waves = {3: lambda: later, 7: lambda: self._going_on(first[0], script.found(first[0]))}
+        # By the fifth call the first answer has ended, and the longest prompt has been read.
+        script.waves = {3: lambda: later, 5: lambda: self._going_on(first[0], script.found(first[0]))}
         if forward.prefixes is None:
             return self._difference("a running batch", script.run, self._distance)
         reason = self._difference("a prefix-sharing batch", script.run, self._distance)
@@ -68,7 +68,7 @@ class Trial:
         """The same of prompts with images that run beside others, against what `alone` writes."""
         first, other = self._prompts(_FIRST)
         script = _Script(ContinuousBatches(self._answers, part=PART), [first])
-        script.waves = {2: lambda: [_prompt(one.ids, 5, one.extra) for one in pictured], 4: lambda: [other]}
+        script.waves = {2: lambda: [_prompt(one.ids, 4, one.extra) for one in pictured], 4: lambda: [other]}
 
         def distance(prompt: Prompt, output: Generated | Exception) -> float:
             if not prompt.extra:
@@ -100,7 +100,7 @@ class Trial:
 
     def _going_on(self, first: Prompt, output: Generated) -> list[Prompt]:
         """From an answer, as a chat does, and from prompts: read together, with different amounts of it found."""
-        return [_prompt([*first.ids, *(token.id for token in output.tokens), first.ids[0]], 3), *self._prompts(_LAST)]
+        return [_prompt([*first.ids, *(token.id for token in output.tokens), *first.ids[:2]], 3), *self._prompts(_LAST)]
 
     def _distance(self, prompt: Prompt, output: Generated | Exception) -> float:
         """How far the log probabilities of an answer are from those of one forward over it and its prompt."""
