@@ -20,9 +20,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.runtime.conftest import Serve, Start
 from tests.support import breaking, load, models
+from tests.support.hub_mirror import running
 from tests.support.memory import own_megabytes
 from tests.support.runtime_server import RuntimeServer, serving
-from tests.support.waiting import consistently, eventually
+from tests.support.waiting import eventually
 
 BODY = {"inputs": "the film"}
 RAW = load.post(BODY)
@@ -98,9 +99,9 @@ def test_the_pod_is_ready_only_when_every_worker_is(start: Start) -> None:
     with start("tiny/classifier", True, SLIPWAY_WORKERS="2") as server:
         slow = server.workers()[1]
         os.kill(slow, signal.SIGSTOP)
-        eventually(lambda: server.status()["workers"][0]["stage"] == "Ready")
-        assert server.status()["stage"] == "Starting"
-        consistently(lambda: server.probe("readyz") == 503, 0.5)
+        status = eventually(lambda: one if (one := server.status())["workers"][0]["stage"] == "Ready" else None)
+        assert status["stage"] == "Starting"
+        assert server.probe("readyz") == 503
         os.kill(slow, signal.SIGCONT)
         eventually(lambda: server.probe("readyz") == 200)
         assert server.status()["stage"] == "Ready"
@@ -111,10 +112,12 @@ def test_a_worker_that_hangs_makes_the_pod_not_live(start: Start) -> None:
         server.wait_for_stage("Ready")
         assert server.probe("livez") == 200
         os.kill(server.workers()[1], signal.SIGSTOP)
-        answer = httpx.get(f"{server.admin}/livez", timeout=10)
-        assert (answer.status_code, answer.text) == (503, "worker 1 does not answer")
-        assert server.status()["message"] == "worker 1 does not answer"
-        assert httpx.get(f"{server.admin}/metrics", timeout=10).status_code == 503, "a sum without it would be wrong"
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(httpx.get, f"{server.admin}/{path}", timeout=10) for path in ("livez", "metrics")]
+            assert server.status()["message"] == "worker 1 does not answer"
+        live, metrics = (one.result() for one in asked)
+        assert (live.status_code, live.text) == (503, "worker 1 does not answer")
+        assert metrics.status_code == 503, "a sum without it would be wrong"
         assert server.post(BODY).status_code == 200
 
 
@@ -153,6 +156,17 @@ def test_requests_in_flight_are_those_of_both_workers(tmp_path: Path, hub_root: 
 
 
 # The weights
+
+
+def test_the_model_is_fetched_once(hub_root: Path, start: Start) -> None:
+    with (
+        running(hub_root) as (url, mirror),
+        start("tiny/classifier", True, HF_ENDPOINT=url, SLIPWAY_WORKERS="2") as both,
+    ):
+        both.wait_for_stage("Ready")
+        files = Counter(seen.path for seen in mirror.requests if seen.method == "GET" and "/resolve/" in seen.path)
+        assert set(files.values()) == {1}, files
+        assert any(path.endswith(".safetensors") for path in files)
 
 
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
@@ -195,6 +209,7 @@ def test_a_worker_that_is_killed_ends_the_pod_after_the_other_has_drained(tmp_pa
         assert word["message"].startswith(f"worker {1 - busy} of 2 was killed by SIGKILL")
 
 
+@pytest.mark.full
 def test_a_worker_that_does_not_end_is_killed(start: Start) -> None:
     with start(
         "tiny/classifier", True, SLIPWAY_WORKERS="2", SLIPWAY_DRAIN_SECONDS="0", SLIPWAY_UNREADY_SECONDS="0"
