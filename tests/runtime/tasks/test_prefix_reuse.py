@@ -4,6 +4,7 @@ stays within its bound."""
 from __future__ import annotations
 
 import functools
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,6 +106,29 @@ def test_a_long_rest_is_read_in_parts_after_what_was_found(model: Models) -> Non
     assert [tokens for rows, tokens in shapes if rows == 1][-4:] == [16, 16, 16, 10]
 
 
+@pytest.mark.parametrize("seeds", [range(4), pytest.param(range(4, 120), marks=pytest.mark.full)], ids=["some", "many"])
+def test_whatever_comes_when_and_goes_on_from_what(seeds: range, model: Models) -> None:
+    for seed in seeds:
+        draw = random.Random(seed)  # noqa: S311 - to be drawn again
+        loaded, reference = model(draw.choice(("Llama", "Mistral", "Bloom", "OPT", "Gemma3")))
+        way = ContinuousBatches(
+            engine_of(loaded)._answers,
+            max_rows=draw.choice((2, 5, 32)),
+            part=draw.choice((None, 4, 16)),
+            prefixes=Prefixes(draw.choice((48, 160, 2000)), block=draw.choice((1, 4, 16))),
+        )
+        prompts = [prompt_of(draw.randrange(20, 60), draw.randrange(10_000))]
+        for _ in range(draw.randrange(3, 16)):
+            earlier = draw.choice(prompts)
+            same = draw.choice((len(earlier), draw.randrange(len(earlier))))
+            prompts.append([*earlier[:same], *prompt_of(draw.randrange(1, 20), draw.randrange(10_000))][:120])
+        new = [draw.randrange(1, 20) for _ in prompts]
+        items = [replace(item_of(engine_of(loaded), *one), forward=way) for one in zip(prompts, new, strict=True)]
+        outputs = arriving(items, 0, *(draw.randrange(40) for _ in prompts[1:]))
+        expected = [generated(reference, *one) for one in zip(prompts, new, strict=True)]
+        assert written(outputs) == expected, f"seed {seed}"
+
+
 @pytest.mark.parametrize("settings", [{"seed": 3}, {"seed": 4, "temperature": 2.0, "top_k": 20}])
 def test_draws_depend_on_the_seed_whatever_was_kept(model: Models, settings: dict[str, Any]) -> None:
     loaded, _ = model("Llama")
@@ -201,7 +225,8 @@ def test_adapters_share_with_none_other(tmp_path: Path) -> None:
     engine = engine_of(plain)
     loaded = attach(plain, [open_adapter(name, str(tmp_path / name)) for name in trained])
     assert loaded.variants is not None
-    ids, found = prompt_of(60, 21), {}
+    ids = prompt_of(60, 21)
+    found: dict[str, list[int]] = {}
     for name in ("one", "two", "", "one", "two", ""):
         made = item_of(engine, ids)
         [output] = run_batch([replace(made, forward=loaded.variants.forward(name, made.forward))])
