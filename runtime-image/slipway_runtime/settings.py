@@ -195,6 +195,11 @@ class Settings:
         "int8: linear layers are made so while loading, each token's and output's by a scale of its own; empty: none",
         among=("int8",),
     )
+    compile: bool = _of(
+        "SLIPWAY_COMPILE",
+        False,
+        "true: torch.compile, before the model is ready; needs a compiler, kept below SLIPWAY_CACHE_DIR",
+    )
     termination_log: str = _of(
         "SLIPWAY_TERMINATION_LOG", "/dev/termination-log", "where the last word of an ending process goes"
     )
@@ -297,6 +302,8 @@ def _parse(raw: str, field: dataclasses.Field[Any]) -> Any:
     default: Any = field.default
     if isinstance(default, str):
         return _one_of(env, raw, field.metadata["among"]) if field.metadata["among"] else raw
+    if isinstance(default, bool):
+        return _one_of(env, raw, ("true", "false", "1", "0")) in ("true", "1")
     kind = type(default)
     bounds = f"{'a whole number' if kind is int else 'a number'} of at least {ge:g}"
     bounds += f" and at most {le:g}" if le is not None else ""

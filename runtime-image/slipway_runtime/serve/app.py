@@ -141,6 +141,8 @@ class Info:
                 "device": loaded.device if loaded else None,
                 "model_dtype": loaded.dtype if loaded else None,
                 "quantization": _quantization(artifact) if artifact else None,
+                # compiled, or "eager: " and why; null where it was not asked for
+                "torch_compile": (loaded.compiled or None) if loaded else None,
                 "parameters": loaded.parameters if loaded else None,
                 "max_input_length": loaded.max_input_tokens if loaded else None,
                 **(_generation(loaded, settings) if loaded else {}),

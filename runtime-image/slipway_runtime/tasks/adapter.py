@@ -188,6 +188,8 @@ class Loaded:
     device: str
     parameters: int
     dtype: str = "float32"
+    compiled: str = ""
+    """Where torch.compile was asked for: what became of it (compiled.py)."""
     variants: Variants | None = None
     model: Any = None
     """The network itself, for what works on its weights: LoRA. None where it has no such thing."""

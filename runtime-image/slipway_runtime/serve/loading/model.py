@@ -6,6 +6,8 @@ import asyncio
 import gc
 import importlib
 import itertools
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -49,6 +51,8 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor,
         task = choose_task(settings.task, config, modules, settings.model_name)
         check_quantisation(config, settings.model_name)
         check_quantising(settings.quantization, config, task, settings.model_name)
+        if settings.compile:
+            _check_compiler()
         code = [TASKS[task].module, *(["slipway_runtime.tasks.variants"] if settings.variants else [])]
         ahead.import_code(code, str(config.get("model_type", "")))
 
@@ -74,14 +78,7 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor,
         task = choose_task(settings.task, artifact.config, artifact.modules, settings.model_name)
         with _shared(shared, settings.workers) as share:
             loaded: Loaded = importlib.import_module(TASKS[task].module).load(artifact, limits)
-            if artifact.quantization:
-                _check_int8(loaded, artifact)
-            loaded = share(loaded)
-        if artifact.adapters:
-            from slipway_runtime.tasks.variants import attach  # noqa: PLC0415 - imports peft
-
-            return attach(loaded, artifact.adapters)
-        return loaded
+            return _as_asked(loaded, artifact, settings, share)
 
     def warm_up_now(loaded: Loaded) -> None:
         for name in ("", *(loaded.variants.names if loaded.variants else ())):
@@ -107,6 +104,33 @@ def steps_for(settings: Settings, fault: ModelFault | None, inference: Executor,
         return artifact
 
     return Steps(fetch_in_thread, load, warm_up, lambda: fingerprint(settings.token_file))
+
+
+def _as_asked(loaded: Loaded, artifact: Artifact, settings: Settings, share: Callable[[Loaded], Loaded]) -> Loaded:
+    """The model with what the settings ask for beside it: int8, weights in common, adapters, torch.compile."""
+    if artifact.quantization:
+        _check_int8(loaded, artifact)
+    loaded = share(loaded)
+    if artifact.adapters:
+        from slipway_runtime.tasks.variants import attach  # noqa: PLC0415 - imports peft
+
+        loaded = attach(loaded, artifact.adapters)
+    if settings.compile:  # in one's turn: the other workers find it on disk
+        from slipway_runtime.tasks.compiled import compile_forward  # noqa: PLC0415 - the compiler, where it is asked for
+
+        loaded = compile_forward(loaded, Path(settings.cache_dir) / "compiled")
+    return loaded
+
+
+def _check_compiler() -> None:
+    name = os.environ.get("CXX") or "g++"  # as torch looks for it
+    if shutil.which(name) is None:
+        raise ModelFault(
+            "BadConfiguration",
+            f"SLIPWAY_COMPILE: torch.compile needs a C++ compiler, and {name} is not in this image. Build the image "
+            "with --build-arg COMPILER=g++, or leave the variable out",
+            "env",
+        )
 
 
 def _check_int8(loaded: Loaded, artifact: Artifact) -> None:

@@ -1,0 +1,109 @@
+"""torch.compile of the network's forward, SLIPWAY_COMPILE=true: before Ready, kept on disk, compared with the eager.
+
+Compiled once for one input and once for any number of them, of any lengths. What neither fits, and whatever the
+compiler cannot do, runs as it is: nobody waits for a compiler once the model is ready.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from slipway_runtime.tasks.adapter import Item, Loaded
+from slipway_runtime.tasks.compared import apart, outputs
+
+COMPILED = "compiled"
+# Inputs of the requests that it is compiled with: torch takes one for a kind of its own, and two for any number; by the
+# others one sees whether it does.
+_COUNTS = (1, 2, 3, 7)
+# Of outputs' length. The compiler adds numbers up in another order; int8 and half precision make more of that.
+_FINE = 1e-3
+_ROUGH = 0.1
+
+logger = logging.getLogger("slipway_runtime")
+
+
+def compile_forward(loaded: Loaded, cache: Path) -> Loaded:
+    """`loaded` with its forward compiled, and `compiled` says so; or as it was, and why. In the inference thread.
+
+    `cache`: what was compiled is kept there, and taken from there the next time.
+    """
+    began = time.monotonic()
+    reason = _not_tried(loaded) or _folder(cache)
+    if not reason:
+        try:
+            reason = _try(loaded, cache)
+        except Exception as error:
+            logger.error("torch.compile failed", exc_info=error)
+            reason = f"torch.compile failed ({type(error).__name__}); the log has the place"
+        if reason:
+            vars(loaded.model).pop("forward", None)
+    if reason:
+        logger.warning("SLIPWAY_COMPILE: nothing is compiled: %s", reason)
+        return replace(loaded, compiled=f"eager: {reason}")
+    found = _counters()
+    logger.info(
+        "compiled",
+        extra={"fields": {"seconds": round(time.monotonic() - began, 1), "fromCache": found["hits"],
+                          "anew": found["misses"]}},
+    )  # fmt: skip
+    return replace(loaded, compiled=COMPILED)
+
+
+def _not_tried(loaded: Loaded) -> str:
+    if not isinstance(loaded.model, torch.nn.Module):
+        return f"{loaded.task} is not one network"
+    if loaded.variants is not None:
+        return "LoRA adapters change the network from batch to batch"
+    if getattr(loaded.model, "can_generate", bool)():
+        return "text is written with a cache that grows with every token"
+    return ""
+
+
+def _folder(cache: Path) -> str:
+    """Make it. What lies there is run as code, so a folder that others write to is none; empty where it can be used."""
+    try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = cache.stat()
+    except OSError as error:
+        return f"{cache.name} in SLIPWAY_CACHE_DIR cannot be used ({error.strerror})"
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        return f"{cache.name} in SLIPWAY_CACHE_DIR can be written by others, and what lies there is run as code"
+    return ""
+
+
+def _try(loaded: Loaded, cache: Path) -> str:
+    """Compile and compare; why it is not right, or empty."""
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
+    import torch._inductor.config as inductor  # noqa: PLC0415 - half a second, for those who compile
+
+    inductor.compile_threads = 1  # else there are processes beside this one for ever
+    requests = [(adapter, adapter.warmup()) for adapter in loaded.adapters.values()]
+    sizes = [(adapter.task, items * count) for adapter, items in requests for count in _COUNTS]
+    eager = [_outputs(loaded, items) for _, items in sizes]
+    loaded.model.forward = torch.compile(loaded.model.forward, dynamic=True)
+    weights = {weight.dtype for weight in loaded.model.parameters()}
+    most = _FINE if weights <= {torch.float32, torch.float64} else _ROUGH
+    for (task, items), before in zip(sizes, eager, strict=True):
+        moved = apart(_outputs(loaded, items), before)
+        if not moved <= most:
+            return f"compiled, outputs of {task} for {len(items)} inputs are {moved:.2g} away from the model's own"
+    torch.compiler.set_stance("eager_on_recompile")
+    return ""
+
+
+def _outputs(loaded: Loaded, items: list[Item]) -> dict[str, torch.Tensor]:
+    # A hook on a part would be compiled with it.
+    return outputs(loaded, items, parts=False)
+
+
+def _counters() -> dict[str, int]:
+    from torch._dynamo.utils import counters  # noqa: PLC0415 - imported by the compiler
+
+    found = counters["inductor"]
+    return {"hits": found["fxgraph_cache_hit"], "misses": found["fxgraph_cache_miss"]}
