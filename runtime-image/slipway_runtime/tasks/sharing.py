@@ -71,7 +71,7 @@ def turn(fd: int) -> Iterator[None]:
 
 
 def share(model: torch.nn.Module, fd: int) -> Shared:
-    """Have all of the model's weights mapped, in one's turn. The first to come fills the file."""
+    """From now on the model's weights are mapped. To be called in one's turn: the first fills the file."""
     mapped, own, odd = _sorted_out([*model.parameters(), *model.buffers()])
     bytes_ = sum(part.storage.nbytes() for part in own)
     moved = _move(fd, own)

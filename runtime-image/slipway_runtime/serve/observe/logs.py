@@ -64,7 +64,6 @@ def configure(level: str = "info") -> None:
 def as_worker(number: int) -> None:
     """Every line of this process has the worker's number from now on."""
     _everywhere["worker"] = number
-    lines.several = True
 
 
 def event(message: str, *, level: int = logging.INFO, **fields: Any) -> None:

@@ -47,7 +47,7 @@ class Pod:
         return admin.as_json(answers.status(told, stopping=self._stopping()))
 
     async def metrics(self, request: Request) -> Response:
-        """None where one worker says nothing: a sum without its part would look like a counter that began anew."""
+        """503 where one worker says nothing: a sum without its part would look like a counter that began anew."""
         replies = await self._ask(request.url.path)
         texts = [one.body.decode() for one in replies if one]
         if len(texts) < len(replies):

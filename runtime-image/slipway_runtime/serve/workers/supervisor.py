@@ -46,7 +46,7 @@ def supervise(opened: Opened) -> int:
     turns, weights = Turns(count), os.memfd_create("weights")
     context = multiprocessing.get_context("fork")
     workers: list[BaseProcess] = []
-    lines.several = True
+    lines.several = True  # theirs, too: they are copies
     for number in range(count):
         worker = Worker(number, turns, weights)
         workers.append(context.Process(target=_work, args=(opened, admins, worker), name=f"worker {number}"))
@@ -100,7 +100,7 @@ class Supervisor:
             self._tell(signal.SIGTERM)
         await self._wait_for_all()
         probes.should_exit = True
-        await answering
+        await asyncio.wait((answering,))
         return self._exit_code(died)
 
     def _stopping(self) -> bool:
@@ -135,9 +135,11 @@ class Supervisor:
             await self._all_ended.wait()
 
     def _died(self) -> str:
-        """What is known of the first worker that ended by itself."""
-        number, worker = next((n, one) for n, one in enumerate(self._workers) if not one.is_alive())
-        code = worker.exitcode or 0
+        """What is known of the worker that ended by itself, or not as it should."""
+        ended = [(one.exitcode, number) for number, one in enumerate(self._workers) if one.exitcode is not None]
+        if not ended:
+            return "the admin port has stopped answering"
+        code, number = next((one for one in ended if one[0]), ended[0])
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return f"worker {number} of {len(self._workers)} {how}; its log says more where it could"
 
