@@ -270,6 +270,23 @@ def test_a_forward_that_fails_on_what_was_found_fails_alone(model: Models) -> No
     assert cached(outputs[::2]) == [48, 48]
 
 
+def test_without_memory_for_a_copy_answers_are_written_all_the_same(
+    model: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded, reference = model("Llama")
+    engine = engine_of(loaded)
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(Prefixes, "_make_room", full)
+    prompts = [prompt_of(60, 45), prompt_of(33, 46)]
+    outputs = arriving([item_of(engine, ids) for ids in prompts], 0, 2)
+    assert written(outputs) == [generated(reference, ids, 6) for ids in prompts]
+    monkeypatch.undo()
+    assert cached([run_batch([item_of(engine, prompts[0])])[0] for _ in range(2)]) == [0, 48]
+
+
 def test_a_model_that_goes_on_wrongly_from_what_was_read_does_not(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,7 +14,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from collections.abc import Sequence as Several
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -25,9 +24,9 @@ from slipway_runtime.tasks.generated import Generated
 from slipway_runtime.tasks.generation.answers import Answers
 from slipway_runtime.tasks.generation.decoder import Decoder
 from slipway_runtime.tasks.generation.prefixes import KeysValues, Part, Prefixes, rows_of
-from slipway_runtime.tasks.generation.prompt import Prompt
+from slipway_runtime.tasks.generation.reading import Row, together
 from slipway_runtime.tasks.generation.rows import RowCache
-from slipway_runtime.tasks.generation.sequence import Sequence, advance, inference_failed
+from slipway_runtime.tasks.generation.sequence import advance, inference_failed
 
 _MAX_ROWS = 32
 _PREFILL_TOKENS = 2048
@@ -35,42 +34,7 @@ _PREFILL_TOKENS = 2048
 _PAUSE_STEPS = 8.0
 """How many steps' time the answers that are being written may stand still while prompts are read."""
 _SMALLEST_PART = 32
-# A prompt joins a prefill while the tokens that it adds, padding included, cost no more than reading it later.
-_WASTE = 1.25
-_FORWARD_TOKENS = 32
-
 logger = logging.getLogger("slipway_runtime")
-
-
-@dataclass(eq=False)
-class Row:
-    """One answer from its prompt on."""
-
-    item: Item
-    sequence: Sequence
-    read: int = 0
-    """Tokens of the prompt that are in `cache`."""
-    cache: DynamicCache | None = None
-    chain: list[bytes] = field(default_factory=list)
-    """Of its prompt: see prefixes.py. Empty: it shares nothing."""
-    found: int = 0
-    """Tokens of the prompt, before the last, that need not be read."""
-    shift: int = 0
-    """See Decoder.shift."""
-
-    @property
-    def prompt(self) -> Prompt:
-        prompt: Prompt = self.item.data
-        return prompt
-
-    @property
-    def left(self) -> int:
-        """Tokens of the prompt that are to be read."""
-        return len(self.prompt.ids) - max(self.read, self.found)
-
-    def readable_with_others(self, most: int) -> bool:
-        """Whether its prompt may be read together with others', `most` tokens at a time."""
-        return not self.read and not self.prompt.extra and self.left <= most
 
 
 class ContinuousBatches(Continuous):
@@ -201,14 +165,13 @@ class _Batch:
 
     def _enter(self, item: Item) -> None:
         try:
-            sequence = self._answers.begin(item)
+            row = Row(item, self._answers.begin(item))
+            if self._prefixes is not None and not row.prompt.extra:
+                row.chain = self._prefixes.chain(item, row.prompt.ids)
         except Exception as error:
             self._feed.done(item, inference_failed(error))
-            return
-        row = Row(item, sequence)
-        if self._prefixes is not None and not row.prompt.extra:
-            row.chain = self._prefixes.chain(item, row.prompt.ids)
-        self._reading.append(row)
+        else:
+            self._reading.append(row)
 
     def _forget_the_gone(self) -> None:
         for row in [row for row in self._reading if row.sequence.done]:
@@ -233,7 +196,13 @@ class _Batch:
             return
         layers, start, length = self._cache.held(place)
         ids = [*row.prompt.ids, *row.sequence.ids][:length]
-        self._prefixes.keep(self._prefixes.chain(row.item, ids, row.chain), layers, place, start)
+        self._keep(self._prefixes, self._prefixes.chain(row.item, ids, row.chain), layers, place, start)
+
+    def _keep(self, prefixes: Prefixes, chain: list[bytes], layers: list[KeysValues], place: int, start: int) -> None:
+        try:
+            prefixes.keep(chain, layers, place, start)
+        except Exception as error:  # no memory for the copy: nobody's answer is to suffer from it
+            logger.error("what a prompt begins with could not be kept", exc_info=error)
 
     def _end(self, row: Row) -> None:
         try:
@@ -246,7 +215,7 @@ class _Batch:
         """Read some prompts; rows whose prompts are whole join those that are being written."""
         most = (self._part or self._pace.tokens()) if self._rows else _PREFILL_TOKENS
         self._look_up()
-        self._read(_group(self._reading, most, self._prefixes), most)
+        self._read(together(self._reading, most, self._prefixes), most)
 
     def _look_up(self) -> None:
         """What of the prompts is there already. What is kept makes room for the rows first."""
@@ -309,7 +278,7 @@ class _Batch:
         going = [place for place, row in enumerate(group) if not row.sequence.done]
         for place, row in enumerate(group):
             if self._prefixes is not None and not row.sequence.failed:
-                self._prefixes.keep(row.chain, kept, place, kept[0][0].shape[2] - row.item.length)
+                self._keep(self._prefixes, row.chain, kept, place, kept[0][0].shape[2] - row.item.length)
             self._reading.remove(row)
             row.cache = None
             if place not in going:
@@ -366,33 +335,3 @@ def plain(cache: DynamicCache) -> list[KeysValues]:
     if not found:
         raise TypeError("the model keeps no cache")
     return found
-
-
-def _group(rows: Several[Row], most: int, prefixes: Prefixes | None) -> list[Row]:
-    """Prompts to read in one forward: the first, and those nearest to it in what is left to read. `most`: tokens,
-    padding included.
-
-    A prompt that is too long for that, or comes with an image, is read alone; one that begins as another of the group
-    does comes later, where that spares more than a forward costs.
-    """
-    first = rows[0]
-    if not first.readable_with_others(most):
-        return [first]
-    group, longest = [first], first.left
-    others = (row for row in rows[1:] if row.readable_with_others(most))
-    for row in sorted(others, key=lambda row: abs(row.left - first.left)):
-        then = max(longest, row.left)
-        padded = then * (len(group) + 1)
-        if padded > most:
-            break
-        if prefixes is not None and any(_spared(row, other, prefixes) >= _FORWARD_TOKENS for other in group):
-            continue
-        if padded - longest * len(group) <= _WASTE * row.left + _FORWARD_TOKENS:
-            group.append(row)
-            longest = then
-    return group
-
-
-def _spared(row: Row, other: Row, prefixes: Prefixes) -> int:
-    """Tokens of a prompt that need not be read once another has been."""
-    return min(prefixes.common(row.chain, other.chain), row.item.length - 1) - row.found
