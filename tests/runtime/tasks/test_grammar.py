@@ -109,6 +109,12 @@ def test_a_grammar_that_cannot_be_followed_is_refused_with_the_reason(
     assert "\n" not in raised.value.message
 
 
+def test_a_grammar_that_fails_only_while_it_is_written_is_the_callers_error_too(model: Loaded) -> None:
+    with pytest.raises(InvalidInput, match=r"parameters\.grammar\.value: cannot be followed"):
+        one(model, {"type": "regex", "value": "</s>"})
+    assert one(model, {"type": "regex", "value": "ab"}).text == "ab"
+
+
 def test_an_end_cannot_be_put_off_beside_a_grammar(model: Loaded) -> None:
     with pytest.raises(InvalidInput, match="min_new_tokens: cannot be kept beside a grammar"):
         one(model, {"type": "regex", "value": "a"}, min_new_tokens=3)

@@ -159,4 +159,4 @@ def test_kernels_for_ever_new_shapes_do_not_pile_up() -> None:
 def test_the_users_own_size_of_a_kernel_cache_stays() -> None:
     env = {"LRU_CACHE_CAPACITY": "7"}
     memory.bound_kernel_caches(env)
-    assert env == {"LRU_CACHE_CAPACITY": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128"}
+    assert env == {"LRU_CACHE_CAPACITY": "7", "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "32"}

@@ -78,7 +78,7 @@ class Batcher:
         self._pace(sum(work.item.length for work in batch), ended - started)
         for work in batch:
             work.ended = ended
-        failed = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        failed = [outcome for outcome in outcomes if isinstance(outcome, InferenceFailed)]
         if len(failed) == len(outcomes):
             self.on_fault(failed[0])
         loop.call_soon_threadsafe(self._deliver, list(zip(batch, outcomes, strict=True)))

@@ -15,7 +15,7 @@ import torch
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 from llguidance.hf import from_tokenizer
 
-from slipway_runtime.errors import InferenceFailed, InvalidInput
+from slipway_runtime.errors import InvalidInput
 
 # Compiling takes up to the square of the size; real schemas have a few thousand bytes.
 MAX_SCHEMA = 65536
@@ -31,24 +31,27 @@ class Grammar:
 
     source: str
     tokenizer: LLTokenizer
+    field: str
+    """Of the request, that it came in."""
 
     def matcher(self) -> Matcher:
         """A new answer's."""
-        return Matcher(LLMatcher(self.tokenizer, self.source, limits=_LIMITS))
+        return Matcher(LLMatcher(self.tokenizer, self.source, limits=_LIMITS), self.field)
 
 
 class Matcher:
     """Where an answer is in its grammar."""
 
-    def __init__(self, matcher: LLMatcher) -> None:
+    def __init__(self, matcher: LLMatcher, field: str) -> None:
         self._matcher = matcher
+        self._field = field
 
     @property
     def ended(self) -> bool:
         return self._matcher.is_stopped()
 
     def allowed(self, vocabulary: int) -> torch.Tensor:
-        """Which tokens may come next, bool [vocabulary]. Raises InferenceFailed."""
+        """Which tokens may come next, bool [vocabulary]. Raises InvalidInput."""
         known = torch.frombuffer(bytearray(self._matcher.compute_logit_bias()), dtype=torch.uint8) > 0
         self._check()
         if len(known) >= vocabulary:
@@ -56,13 +59,14 @@ class Matcher:
         return torch.cat([known, torch.zeros(vocabulary - len(known), dtype=torch.bool)])
 
     def take(self, token: int) -> None:
-        """Raises InferenceFailed."""
+        """Raises InvalidInput."""
         self._matcher.consume_token(token)
         self._check()
 
     def _check(self) -> None:
+        """Some grammars show only while an answer is written that this model's tokens cannot follow them."""
         if self._matcher.is_error():
-            raise InferenceFailed(f"the grammar cannot be followed: {short(self._matcher.get_error())}")
+            raise InvalidInput(self._field, f"cannot be followed: {short(self._matcher.get_error())}")
 
 
 class Grammars:
@@ -106,7 +110,7 @@ class Grammars:
         matcher.compute_logit_bias()  # what can be written and not be followed, as a schema that is only itself
         if matcher.is_error():
             raise InvalidInput(field, f"cannot be followed: {short(matcher.get_error())}")
-        return Grammar(source, tokenizer)
+        return Grammar(source, tokenizer, field)
 
     def _read(self) -> LLTokenizer:
         with self._lock:

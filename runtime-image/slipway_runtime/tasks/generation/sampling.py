@@ -74,7 +74,7 @@ class Chooser:
         return self._matcher is not None and self._matcher.ended
 
     def choose(self, logits: torch.Tensor) -> int:
-        """`logits` [vocabulary], float32, not changed. Raises InferenceFailed."""
+        """`logits` [vocabulary], float32, not changed. Raises InvalidInput: see Matcher."""
         scores = self._adjusted(logits.clone()) if self._adjusts or self._matcher is not None else logits
         if not self._sampling.sample:
             return self._taken(int(scores.argmax()))

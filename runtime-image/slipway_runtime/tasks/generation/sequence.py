@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from slipway_runtime.errors import InferenceFailed
+from slipway_runtime.errors import InferenceFailed, RequestError
 from slipway_runtime.tasks.adapter import Listener
 from slipway_runtime.tasks.generated import FinishReason, Generated, Token
 from slipway_runtime.tasks.generation.detokenizer import Detokenizer
@@ -211,9 +211,9 @@ def likeliest(logits: torch.Tensor) -> torch.Tensor:
     return torch.where(rest > best, whole + place, found)
 
 
-def inference_failed(error: Exception) -> InferenceFailed:
+def inference_failed(error: Exception) -> RequestError:
     """What a caller is told of it."""
-    if isinstance(error, InferenceFailed):
+    if isinstance(error, RequestError):
         return error
     logger.error("an answer failed", exc_info=error)
     return InferenceFailed(f"the model failed on this input ({type(error).__name__})")
