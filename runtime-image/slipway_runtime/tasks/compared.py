@@ -5,6 +5,7 @@ By a small, ordinary request of its task, and by what the network itself gives, 
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,17 +17,22 @@ from slipway_runtime.tasks.adapter import Item, Loaded
 _FEW = 64  # numbers: logits of some labels, a score. Near to 0 is no less than another place
 
 
-def outputs(loaded: Loaded, items: list[Item] | None = None, *, parts: bool = True) -> dict[str, torch.Tensor]:
-    """What the model gives at its first call, and with `parts` each of its direct parts too. In the inference thread.
+def outputs(
+    loaded: Loaded, items: list[Item] | None = None, *, parts: bool = True, calls: int = 1
+) -> dict[str, torch.Tensor]:
+    """What the model gives at its first calls, and with `parts` each of its direct parts too. In the inference thread.
 
     `items`: else those of the task's warm-up. Raises what their forward raises.
     """
     found: dict[str, torch.Tensor] = {}
 
     def keeping(name: str) -> Callable[..., None]:
+        call = itertools.count(1)
+
         def keep(_module: Any, _given: Any, output: Any) -> None:
-            for place, tensor in enumerate(_tensors(output)):
-                found.setdefault(f"{name}[{place}]", tensor.detach().float().clone())
+            number = next(call)
+            for place, tensor in enumerate(_tensors(output) if number <= calls else ()):
+                found[f"{name} {number} {place}"] = tensor.detach().float().clone()
 
         return keep
 

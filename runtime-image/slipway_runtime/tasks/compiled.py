@@ -6,6 +6,7 @@ compiler cannot do, runs as it is: nobody waits for a compiler once the model is
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -14,13 +15,15 @@ from pathlib import Path
 
 import torch
 
-from slipway_runtime.tasks.adapter import Item, Loaded
+from slipway_runtime.tasks.adapter import Adapter, Loaded
 from slipway_runtime.tasks.compared import apart, outputs
 
 COMPILED = "compiled"
 # Inputs of the requests that it is compiled with: torch takes one for a kind of its own, and two for any number; by the
 # others one sees whether it does.
 _COUNTS = (1, 2, 3, 7)
+_CALLS = 2  # that are compared of a request: where text is written, the prompt's and a step's
+_callers = itertools.count(1)
 # Of outputs' length. The compiler adds numbers up in another order; int8 and half precision make more of that.
 _FINE = 1e-3
 _ROUGH = 0.1
@@ -60,8 +63,8 @@ def _not_tried(loaded: Loaded) -> str:
         return f"{loaded.task} is not one network"
     if loaded.variants is not None:
         return "LoRA adapters change the network from batch to batch"
-    if getattr(loaded.model, "can_generate", bool)():
-        return "text is written with a cache that grows with every token"
+    if getattr(loaded.model, "can_generate", bool)() and {*map(_mode, loaded.adapters.values())} != {"continuous"}:
+        return "what it writes is not written in continuous batches"
     return ""
 
 
@@ -83,23 +86,30 @@ def _try(loaded: Loaded, cache: Path) -> str:
     import torch._inductor.config as inductor  # noqa: PLC0415 - half a second, for those who compile
 
     inductor.compile_threads = 1  # else there are processes beside this one for ever
-    requests = [(adapter, adapter.warmup()) for adapter in loaded.adapters.values()]
-    sizes = [(adapter.task, items * count) for adapter, items in requests for count in _COUNTS]
-    eager = [_outputs(loaded, items) for _, items in sizes]
+    sizes = [(adapter, count) for adapter in loaded.adapters.values() for count in _COUNTS]
+    eager = [_outputs(loaded, *size) for size in sizes]
     loaded.model.forward = torch.compile(loaded.model.forward, dynamic=True)
     weights = {weight.dtype for weight in loaded.model.parameters()}
     most = _FINE if weights <= {torch.float32, torch.float64} else _ROUGH
-    for (task, items), before in zip(sizes, eager, strict=True):
-        moved = apart(_outputs(loaded, items), before)
+    for (adapter, count), before in zip(sizes, eager, strict=True):
+        moved = apart(_outputs(loaded, adapter, count), before)
         if not moved <= most:
-            return f"compiled, outputs of {task} for {len(items)} inputs are {moved:.2g} away from the model's own"
+            return f"compiled, outputs of {adapter.task} for {count} requests are {moved:.2g} away from the model's own"
     torch.compiler.set_stance("eager_on_recompile")
-    return ""
+    writers = [adapter for adapter in loaded.adapters.values() if _mode(adapter)]
+    return next((reason for adapter in writers if (reason := adapter.differs_now())), "")  # type: ignore[attr-defined]
 
 
-def _outputs(loaded: Loaded, items: list[Item]) -> dict[str, torch.Tensor]:
+def _mode(adapter: Adapter) -> str:
+    return getattr(adapter, "mode", "")
+
+
+def _outputs(loaded: Loaded, adapter: Adapter, count: int) -> dict[str, torch.Tensor]:
+    items = [item for _ in range(count) for item in adapter.warmup()]
+    # Each of a caller of its own: nothing is found of what another one has had read.
+    items = [replace(item, caller=f"compiled-{next(_callers)}") for item in items]
     # A hook on a part would be compiled with it.
-    return outputs(loaded, items, parts=False)
+    return outputs(loaded, items, parts=False, calls=_CALLS)
 
 
 def _counters() -> dict[str, int]:

@@ -13,7 +13,8 @@ from typing import Any
 
 from slipway_runtime.tasks.adapter import Forward, Item, Limits
 from slipway_runtime.tasks.generation.answers import Answers
-from slipway_runtime.tasks.generation.gate import Mode, choose, refuses_images, table_of_positions
+from slipway_runtime.tasks.generation.continuous import ContinuousBatches
+from slipway_runtime.tasks.generation.gate import Mode, choose, differs_now, refuses_images, table_of_positions
 from slipway_runtime.tasks.generation.grammar import Grammars
 from slipway_runtime.tasks.generation.prompt import Prompt
 from slipway_runtime.tasks.generation.static import StaticBatches
@@ -26,6 +27,7 @@ class Engine:
     """Over one network that has `generate`."""
 
     def __init__(self, network: Network, tokenizer: Any, limits: Limits) -> None:
+        self._network = network
         self._answers = Answers(network, tokenizer)
         self._alone = StaticBatches(self._answers, 1, table_of_positions(network))
         chosen = choose(network, self._answers, self._alone, limits.max_prefix_tokens)
@@ -63,6 +65,12 @@ class Engine:
             f"prompts with images {'are answered one by one' if reason else 'join continuous batches'}",
             extra={"fields": {"reason": reason}},
         )
+
+    def differs_now(self) -> str:
+        """Why it may no longer write as it was found to do, the model having been changed; empty where it may."""
+        if not isinstance(self._forward, ContinuousBatches):
+            return ""
+        return differs_now(self._network, self._answers, self._forward)
 
     @property
     def most_tokens(self) -> int | None:

@@ -76,6 +76,12 @@ def refuses_images(network: Network, answers: Answers, alone: StaticBatches, pic
     return Trial(network, answers).differs_with_images(alone, pictured)
 
 
+def differs_now(network: Network, answers: Answers, forward: ContinuousBatches) -> str:
+    """Why continuous batches of a model that was changed since are no longer right; empty where they are."""
+    prefixes = Prefixes(forward.prefixes.most, BLOCK) if forward.prefixes is not None else None
+    return Trial(network, answers).differs(ContinuousBatches(answers, part=PART, prefixes=prefixes))
+
+
 def refused(network: Network) -> str:
     """Why continuous batching is not even tried; empty where it is."""
     takes = inspect.signature(network.model.forward).parameters

@@ -57,6 +57,10 @@ class TextGeneration(Adapter):
         """Whether prompts go on from earlier ones that begin the same."""
         return self._engine.reuses
 
+    def differs_now(self) -> str:
+        """See Engine."""
+        return self._engine.differs_now()
+
     def parse(self, inputs: object, parameters: GenerationParameters) -> Call:
         p = checked(parameters, self._limits)
         if is_chat(inputs):
