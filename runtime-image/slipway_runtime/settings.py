@@ -157,7 +157,7 @@ class Settings:
         "SLIPWAY_FORWARD_TIMEOUT_SECONDS",
         0.0,
         "callers from a model that hangs: a forward (where text is written: a step) that lasts longer makes the pod "
-        "unready, twice as long not live; 0: as long as a request may last",
+        "unready, twice as long not live; 0: as long as a request may last, at least a minute",
         ge=0,
         le=86400,
     )

@@ -156,7 +156,7 @@ class Process:
             busy_since=lambda: batcher.busy_since,
             self_check=lambda: self_check(lifecycle.loaded),
             refuse=queue.refuse,
-            forward_seconds=settings.forward_timeout_seconds or settings.request_timeout_seconds,
+            forward_seconds=settings.forward_timeout_seconds or max(settings.request_timeout_seconds, 60.0),
         )
         batcher.on_fault = watchdog.forward_failed
         loading = asyncio.create_task(lifecycle.run(), name="lifecycle")

@@ -150,10 +150,8 @@ def test_kernels_for_ever_new_shapes_do_not_pile_up() -> None:
         done = subprocess.run([sys.executable, "-c", _SHAPES, how], env=env, capture_output=True, text=True, check=True)
         return float(done.stdout)
 
-    unbound = grown("unbound")
-    if unbound < 20:
-        pytest.skip("this processor has no kernels of oneDNN for bfloat16")
-    assert grown("bound") < unbound / 3
+    # 100 MB on a processor with bfloat16; one without makes no such kernels, and has nothing to bound.
+    assert grown("bound") < max(20.0, grown("unbound") / 3)
 
 
 def test_the_users_own_size_of_a_kernel_cache_stays() -> None:
