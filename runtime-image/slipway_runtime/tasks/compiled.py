@@ -10,6 +10,7 @@ import itertools
 import logging
 import os
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,10 +38,11 @@ def compile_forward(loaded: Loaded, cache: Path) -> Loaded:
     `cache`: what was compiled is kept there, and taken from there the next time.
     """
     began = time.monotonic()
+    graphs = Counter[str]()
     reason = _not_tried(loaded) or _folder(cache)
     if not reason:
         try:
-            reason = _try(loaded, cache)
+            reason = _try(loaded, cache, graphs)
         except Exception as error:
             logger.error("torch.compile failed", exc_info=error)
             reason = f"torch.compile failed ({type(error).__name__}); the log has the place"
@@ -49,12 +51,7 @@ def compile_forward(loaded: Loaded, cache: Path) -> Loaded:
     if reason:
         logger.warning("SLIPWAY_COMPILE: nothing is compiled: %s", reason)
         return replace(loaded, compiled=f"eager: {reason}")
-    found = _counters()
-    logger.info(
-        "compiled",
-        extra={"fields": {"seconds": round(time.monotonic() - began, 1), "fromCache": found["hits"],
-                          "anew": found["misses"]}},
-    )  # fmt: skip
+    logger.info("compiled", extra={"fields": {"seconds": round(time.monotonic() - began, 1), **graphs}})
     return replace(loaded, compiled=COMPILED)
 
 
@@ -80,12 +77,15 @@ def _folder(cache: Path) -> str:
     return ""
 
 
-def _try(loaded: Loaded, cache: Path) -> str:
-    """Compile and compare; why it is not right, or empty."""
+def _try(loaded: Loaded, cache: Path, graphs: Counter[str]) -> str:
+    """Compile and compare; why it is not right, or empty. `graphs`: how many were made, by where from."""
     os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache)
     import torch._inductor.config as inductor  # noqa: PLC0415 - half a second, for those who compile
+    from torch._dynamo.utils import counters  # noqa: PLC0415
 
     inductor.compile_threads = 1  # else there are processes beside this one for ever
+    torch.compiler.set_stance("default")  # an attempt to load before this one may have changed it
+    counters.clear()
     sizes = [(adapter, count) for adapter in loaded.adapters.values() for count in _COUNTS]
     eager = [_outputs(loaded, *size) for size in sizes]
     loaded.model.forward = torch.compile(loaded.model.forward, dynamic=True)
@@ -96,6 +96,10 @@ def _try(loaded: Loaded, cache: Path) -> str:
         if not moved <= most:
             return f"compiled, outputs of {adapter.task} for {count} requests are {moved:.2g} away from the model's own"
     torch.compiler.set_stance("eager_on_recompile")
+    found = counters["inductor"]
+    graphs.update(fromCache=found["fxgraph_cache_hit"], anew=found["fxgraph_cache_miss"])
+    if not graphs.total():
+        return "torch.compile found nothing that it could compile"
     writers = [adapter for adapter in loaded.adapters.values() if _mode(adapter)]
     return next((reason for adapter in writers if (reason := adapter.differs_now())), "")  # type: ignore[attr-defined]
 
@@ -110,10 +114,3 @@ def _outputs(loaded: Loaded, adapter: Adapter, count: int) -> dict[str, torch.Te
     items = [replace(item, caller=f"compiled-{next(_callers)}") for item in items]
     # A hook on a part would be compiled with it.
     return outputs(loaded, items, parts=False, calls=_CALLS)
-
-
-def _counters() -> dict[str, int]:
-    from torch._dynamo.utils import counters  # noqa: PLC0415 - imported by the compiler
-
-    found = counters["inductor"]
-    return {"hits": found["fxgraph_cache_hit"], "misses": found["fxgraph_cache_miss"]}
