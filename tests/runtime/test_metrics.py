@@ -195,7 +195,7 @@ def test_what_runs_and_what_waits_shows_while_it_does(asked: Asked) -> None:
 
 
 # Keeps the model from ending early: it may end only after so many letters.
-_LONG = {"type": "regex", "value": "[a-z]{150}"}
+_LONG = {"type": "regex", "value": "[a-z]{300}"}
 
 
 def test_a_caller_who_goes_counts_as_dropped_and_as_aborted(asked: Asked) -> None:
