@@ -9,7 +9,7 @@ from threading import Thread
 from bench.runtime.cell import Stage
 from bench.runtime.child import Child
 from bench.runtime.figure import Figure, Measured, Options, Table, Target, number
-from bench.runtime.servers import KINDS, SLIPWAY, Server
+from bench.runtime.servers import KINDS, Server
 from bench.runtime.throughput import direct_forward, start
 
 WORKLOAD = "classification"
@@ -36,7 +36,7 @@ def measure(options: Options) -> Measured:
                 outcomes = Counter(told["outcomes"])
                 words = (_told(outcomes, "in flight "), _told(outcomes, "later "))
                 table.lines.append((kind.title, *words, str(code), number(exited[0] - told["signalled"])))
-                if kind is SLIPWAY:
+                if kind.ours:
                     lost += sum(count for what, count in outcomes.items() if what not in FINE)
                     codes.add(code)
     targets = []

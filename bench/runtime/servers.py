@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.machine import cpu_of, memory, tree
@@ -38,6 +38,7 @@ class Kind:
     chats: bool = False
     """Generation is asked for as OpenAI's chat, and streamed."""
     env: Mapping[str, str] = field(default_factory=dict)
+    ours: bool = False
 
     def wire(self, workload: str) -> Wire:
         return CHAT if self.chats and workload == "generation" else Wire(self.path)
@@ -51,11 +52,20 @@ SLIPWAY = Kind(
     (OURS, "-m", "slipway_runtime", "serve"),
     chats=True,
     env={"SLIPWAY_MODEL_PATH": "{model}", "SLIPWAY_HOST": "127.0.0.1", "SLIPWAY_HTTP_PORT": "{port}"},
+    ours=True,
+)
+_WORKERS = replace(
+    SLIPWAY,
+    name="slipway-workers",
+    title="Slipway, SLIPWAY_WORKERS=2",
+    workloads=("classification", "embeddings"),
+    env={**SLIPWAY.env, "SLIPWAY_WORKERS": "2"},
 )
 KINDS = {
     kind.name: kind
     for kind in (
         SLIPWAY,
+        _WORKERS,
         Kind("plain", "FastAPI + pipeline", (THEIRS, "-m", "bench.runtime.yardsticks.plain", *_YARDSTICK)),
         Kind("litserve", "LitServe", (THEIRS, "-m", "bench.runtime.yardsticks.lit", *_YARDSTICK), path="/predict"),
         Kind("serve", "transformers serve", _SERVE, ("generation",), chats=True),
@@ -77,7 +87,7 @@ class Server:
         self.kind, self.workload = kind, workload
         self.folder = FOLDERS[workload]
         self.port, admin = _free_port(), _free_port()
-        self._variables = {**options.environment, **(options.variables if kind is SLIPWAY else {})}
+        self._variables = {**options.environment, **(options.variables if kind.ours else {})}
         self._admin = admin
         self._scratch = tempfile.TemporaryDirectory(prefix="slipway-bench-")
         self.log = Path(self._scratch.name, "log")
@@ -86,7 +96,7 @@ class Server:
     def __enter__(self) -> Server:
         values = {"model": str(self.folder), "workload": self.workload, "port": str(self.port)}
         env = {name: value.format(**values) for name, value in self.kind.env.items()}
-        if self.kind is SLIPWAY:
+        if self.kind.ours:
             env |= {"SLIPWAY_ADMIN_PORT": str(self._admin), "SLIPWAY_CACHE_DIR": f"{self._scratch.name}/cache"}
             env |= {"SLIPWAY_TERMINATION_LOG": f"{self._scratch.name}/word"}
             env |= {"SLIPWAY_TASK": {"classification": "text-classification", "embeddings": "feature-extraction",

@@ -13,7 +13,7 @@ from bench.runtime.cell import Cell, Stage
 from bench.runtime.child import Child
 from bench.runtime.figure import Figure, Measured, Options, Table, Target, number
 from bench.runtime.inputs import FOLDERS, NEW_TOKENS
-from bench.runtime.servers import KINDS, SLIPWAY, Kind, Server
+from bench.runtime.servers import KINDS, Kind, Server
 
 TEXTS = 32  # per request, where requests hold several
 _LOAD = ("server", "callers", "rate", "direct", "share", "p50 ms", "p99 ms")
@@ -44,7 +44,7 @@ class Throughput:
                 try:
                     cells |= self._cells(kind, direct, sizes, options, seed)
                 except Exception as error:
-                    if kind is SLIPWAY:
+                    if kind.ours:
                         raise
                     notes.append(f"{kind.title} is not measured: {error}")
         table = Table("Servers", self._head, [self._line(KINDS[name], one) for (name, _, _), one in cells.items()])
