@@ -1,6 +1,6 @@
 """`make bench-runtime`: every figure of the runtime, each beside yardsticks of the same run.
 
-All of them take about 25 minutes and are written to RESULTS.md; single ones are printed only. Exit code 1 when a target
+All of them take about 45 minutes and are written to RESULTS.md; single ones are printed only. Exit code 1 when a target
 of the issue is missed.
 """
 
